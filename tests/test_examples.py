@@ -579,6 +579,8 @@ def check_restoration(place, shown, pretrained):
 
 def check_your_own_network(place, shown, pretrained):
     assert "structure  the same" in shown["verify"]
+    assert "computes the same as the weights" in shown["adopt"]
+    assert (place / "resnet20-adopted/adopted.json").is_file()
     assert "images: RGB, 32 x 32 px" in shown["eval"]
     assert "cat" in shown["predict"]
     assert (place / "report.html").is_file()
@@ -588,6 +590,8 @@ def check_export(place, shown, pretrained):
     assert "images: RGB, 32 x 32 px" in shown["predict"]
     assert "the same as the unrefocused network" in shown["export"]
     assert "onnxruntime" in shown["bench"]
+    assert timm.create_model("local-dir:hub-folder", pretrained=True) is not None
+    assert "license: apache-2.0" in (place / "hub-folder/README.md").read_text(encoding="utf-8")
 
 
 def check_improve(place, shown, pretrained):

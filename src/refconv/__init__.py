@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from refconv.config import RefocusConfig as RefocusConfig
+    from refconv.engine.adopting import adopt as adopt
     from refconv.errors import RefconvError as RefconvError
     from refconv.exporting.exporting import export as export
     from refconv.gradspace import RefocusSGD as RefocusSGD, param_groups as param_groups
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "config": "RefocusConfig",
+    "engine.adopting": "adopt",
     "errors": "RefconvError",
     "exporting.exporting": "export",
     "gradspace": "RefocusSGD param_groups",

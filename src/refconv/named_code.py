@@ -20,7 +20,10 @@ SOURCES = frozenset((
 ))  # fmt: skip
 """Words before a colon that name no module of the user's."""
 
-_OURS = re.compile(r"refconv\.(models|training)\.(networks|detectors|segmenters|restorers|detection_heads):[a-z]\w*")
+_OURS = re.compile(
+    r"refconv\.(models|training)\.(networks|detectors|segmenters|restorers|detection_heads):[a-z]\w*"
+    r"|refconv\.improvement\.handed_over:\w+"
+)
 _CODE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.\w+)*")
 
 _trusted: set[str] = set()  #: Names that the user gave: modules, and functions of modules

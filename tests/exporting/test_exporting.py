@@ -204,11 +204,20 @@ def test_an_unfinished_run_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "tflite"}, "format: unknown format; expected onnx, pt2, torchscript, openvino, found 'tflite'"),
+        (
+            {"format": "tflite"},
+            "format: unknown format; expected onnx, pt2, torchscript, openvino, hub, found 'tflite'",
+        ),
         ({"format": "pt2"}, r"a\.onnx: not a name for this format; expected a name that ends in \.pt2"),
         ({"half": True, "int8": True}, "int8: cannot be combined with half"),
-        ({"int8": True}, "int8: quantisation is calibrated on training images; give --data"),
-        ({"task": "restoration", "softmax": True}, "softmax: has no effect; found restoration gives no logits"),
+        (
+            {"int8": True},
+            "int8: quantisation is calibrated on training images, and no data are recorded with the model; give",
+        ),
+        (
+            {"task": "restoration", "softmax": True},
+            "softmax: is for outputs of which one class holds; found restoration gives restored",
+        ),
         ({"task": "detection", "half": True}, "half: detectors compute boxes in float32"),
         ({"opset": 3}, "opset: "),
     ],

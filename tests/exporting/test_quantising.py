@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -14,6 +15,8 @@ from refconv.data import open_data
 from refconv.errors import DataError
 from refconv.exporting import Accuracy, ExportConfig
 from refconv.exporting.exporting import Evidence, export_opened
+from refconv.exporting.quantising import _paired
+from refconv.measures.judging import paired_difference
 from refconv.models.exported import open_runtime
 from refconv.models.networks import resnet_small
 from refconv.tasks.classification.task import evaluate
@@ -46,6 +49,8 @@ def test_int8_is_per_channel_and_says_what_it_costs(tmp_path, inside):
     assert accuracy.before > 0.5
     assert record.holds
     assert accuracy.samples == data.info.test_size
+    assert accuracy.low <= accuracy.after - accuracy.before <= accuracy.high
+    assert accuracy.low < accuracy.high
     assert record.precision == "int8"
     graph = onnx.load(tmp_path / "a.onnx").graph
     weights = [onnx.numpy_helper.to_array(entry) for entry in graph.initializer]
@@ -55,6 +60,24 @@ def test_int8_is_per_channel_and_says_what_it_costs(tmp_path, inside):
     assert all((len(kernel),) in scales for kernel in kernels)  # one for each output channel
     said = open_runtime(tmp_path / "a.onnx").metadata
     assert json.loads(said["preprocessing"])["mean"] == [0.3]
+
+
+def test_the_interval_is_that_of_paired_shares():
+    """Of ten samples, six are right in both files, three only before, one only after."""
+    labels = torch.zeros(10, dtype=torch.long)
+    wrong = {"before": [9], "after": [6, 7, 8]}
+    data = SimpleNamespace(info=None, eval_batches=lambda split, batch_size: [(torch.zeros(10, 1), labels)])
+
+    def outputs(model, samples, info):
+        found = torch.tensor([[1.0, 0.0]]).repeat(10, 1)
+        found[wrong[model]] = torch.tensor([0.0, 1.0])
+        return found
+
+    task = SimpleNamespace(outputs=outputs, primary="top1")
+    found, wanted = _paired(task, ["before", "after"], data, "nothing"), paired_difference(6, 1, 3, 0)
+    assert (found.before, found.after, found.samples) == (0.9, 0.7, 10)
+    assert (found.low, found.high) == (wanted.low, wanted.high)
+    assert "90.00% in float32, 70.00% in int8, -20.00 points (" in found.said("classification")
 
 
 def test_a_loss_of_more_than_two_points_fails():

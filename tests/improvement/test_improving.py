@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+import safetensors
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
@@ -21,6 +22,7 @@ from refconv.errors import DataError, ModelError, RunError, SettingError
 from refconv.improvement import Budget, ImproveConfig, ImproveRecord, improve_recipe
 from refconv.improvement.looking import Look, completed, open_base, planned
 from refconv.improvement.scoring import score
+from refconv.models.metadata import certificate_hash
 from refconv.models.model_folder import load_model_folder
 from refconv.models.opening import open_model
 from refconv.studies.execution import Outcome, execute
@@ -344,6 +346,8 @@ def test_the_certificate_compares_with_the_network_that_came_in(improved, base):
     kernels = [name for name, value in first.items() if value.ndim == 4]
     largest = max(float((first[name] - second[name]).abs().max()) for name in kernels)
     assert record.certificate.largest_kernel_difference == pytest.approx(largest)
+    with safetensors.safe_open(folder / "model/model.safetensors", "pt") as file:
+        assert file.metadata()["certificate"] == certificate_hash(record.certificate.to_dict())
 
 
 def test_a_model_for_other_classes_is_named_and_the_folder_can_be_used_afterwards(base, tmp_path):

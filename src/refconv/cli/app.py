@@ -34,8 +34,9 @@ app.add_typer(data_app)
 recipes_app = typer.Typer(name="recipes", help="The recipes and studies that come with the package.", **_HELP)
 app.add_typer(recipes_app)
 for command in (
-    training.improve, models.plan, training.train, measuring.eval_, measuring.predict, models.merge, models.verify,
-    exporting.export, exporting.bench, training.compare, measuring.analyze, measuring.report, training.demo,
+    training.improve, models.plan, training.train, measuring.eval_, measuring.predict, models.merge, models.adopt,
+    models.verify, exporting.export, exporting.bench, training.compare, measuring.analyze, measuring.report,
+    training.demo,
 ):  # fmt: skip
     name = command.__name__.rstrip("_")
     whole = with_volume(with_trust(command))

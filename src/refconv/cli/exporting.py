@@ -12,7 +12,11 @@ from refconv.cli import options
 from refconv.cli.options import FAILED, PREPROCESSING, REFERENCE, option, switch, with_recipe_flags
 from refconv.errors import RunError
 
-_FILE = "the file to write: .onnx, .pt2, .torchscript or .xml"
+_FILE = "the file to write: .onnx, .pt2, .torchscript or .xml; of the format hub, a folder"
+_FORMAT = "onnx, pt2, torchscript, openvino or hub; default: as FILE says"
+_LICENCE = "hub, always needed: the licence of the weights, such as apache-2.0, or unknown"
+_BASE = "hub: repository of the model that this one comes from; default: as the run says"
+_SETS = "hub: a data set of the hub that the model was trained on; may be given several times"
 _DATA = "check on this data's test images, and calibrate --int8 on its training images; default: that of a run of train"
 _INSIDE = "take RGB bytes [batch, height, width, 3] and normalise them inside"
 
@@ -22,7 +26,7 @@ def export(
     flags: Mapping[str, Any],
     model: options.Reference,
     out: Annotated[Path, option("FILE", _FILE, "--out", "-o")],
-    format: Annotated[str | None, option("WORD", "onnx, pt2, torchscript or openvino; default: as FILE says")] = None,  # noqa: A002
+    format: Annotated[str | None, option("WORD", _FORMAT)] = None,  # noqa: A002
     data: Annotated[str | None, option("DATA", _DATA)] = None,
     data_dir: options.DataFolder = None,
     dynamic_size: Annotated[bool, switch("--dynamic-size", "leave height and width free, like the batch size")] = False,
@@ -32,13 +36,20 @@ def export(
     calibration: Annotated[int, option("N", "training images that calibrate --int8", min=1)] = 256,
     with_preprocessing: Annotated[bool, switch("--with-preprocessing", _INSIDE)] = False,
     softmax: Annotated[bool, switch("--softmax", "give probabilities in place of logits")] = False,
+    license: Annotated[str | None, option("ID", _LICENCE)] = None,  # noqa: A002
+    license_name: Annotated[str | None, option("NAME", "hub, with --license other: its name")] = None,
+    license_link: Annotated[str | None, option("URL", "hub, with --license other: where it is")] = None,
+    base_model: Annotated[str | None, option("REPO", _BASE)] = None,
+    datasets: Annotated[list[str] | None, option("REPO", _SETS)] = None,
+    push: Annotated[str | None, option("REPO", "hub: send the folder to this repository, USER/NAME")] = None,
+    private: Annotated[bool, switch("--private", "hub, with --push: make a private repository")] = False,
     like: options.Like = None,
     task: options.TaskName = None,
     pretrained: options.Pretrained = True,
-    force: Annotated[bool, switch("--force", "replace an existing file")] = False,
+    force: Annotated[bool, switch("--force", "replace an existing file; add to an existing repository")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Write a merged network as ONNX, torch.export's .pt2, TorchScript or OpenVINO IR, and check the file.
+    """Write a merged network as ONNX, .pt2, TorchScript, OpenVINO IR or a folder for a model hub, and check it.
 
     The input is called images, the output logits; the batch size is free. Class names, preprocessing and versions are
     inside. The file is run in its own runtime and compared with the network; its operations are compared with those of
@@ -47,14 +58,20 @@ def export(
     if out.exists() and not force:
         raise RunError("exists already", where=str(out), remedy="give another file, or --force to replace it")
     from refconv.exporting.config import ExportConfig
-    from refconv.exporting.exporting import Evidence, export_opened
+    from refconv.exporting.exporting import Evidence, export_opened, hub_options
     from refconv.models.opening import open_model
 
     chosen = {"dynamic_size": dynamic_size, "opset": opset, "half": half, "int8": int8, "calibration": calibration}
     inside = {"with_preprocessing": with_preprocessing, "softmax": softmax}
     config = ExportConfig.for_file(out, format=format, **chosen, **inside)
+    given = {
+        "license": license, "license_name": license_name, "license_link": license_link, "base_model": base_model,
+        "datasets": tuple(datasets or ()), "push": push, "private": private,
+    }  # fmt: skip
+    known = {name: value for name, value in given.items() if value}
+    hub = hub_options(config, {**known, **({"force": force} if config.format == "hub" else {})})
     opened = open_model(model, pretrained=pretrained, model=like, task=task, flags=flags)
-    record = export_opened(opened, out, config, Evidence(data, data_dir))
+    record = export_opened(opened, out, config, Evidence(data, data_dir), hub=hub)
     typer.echo(record.to_json() if as_json else str(record), nl=not as_json)
     if not record.holds:
         raise typer.Exit(FAILED)

@@ -161,6 +161,46 @@ def _merge_weights(file: Path, flags: Mapping[str, Any], out: Path) -> tuple[nn.
     return merged.model, words
 
 
+_WEIGHTS = "a file of weights (.pth, .safetensors and others), or a folder with one"
+_NAMES = "names of the outputs: a,b,c, or a file with a name a line, a JSON list or object; default: of the data"
+_FOR = "evaluate on this data, record it, and take it by default later"
+
+
+@with_recipe_flags(("model", *_ARCHITECTURE, "task", "backbone", *PREPROCESSING, "noise", "upscale", "positive"))
+def adopt(
+    flags: Mapping[str, Any],
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help=_WEIGHTS)],
+    out: Annotated[Path, option("FOLDER", "the model folder to write", "--out", "-o")],
+    class_names: Annotated[str | None, option("NAMES", _NAMES)] = None,
+    data: Annotated[str | None, option("DATA", _FOR)] = None,
+    data_dir: options.DataFolder = None,
+    force: Annotated[bool, switch("--force", "replace an existing model folder")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Make weights of your own into a model folder that says what it is: model, task, classes, preprocessing.
+
+    The folder is all that eval, predict, train, improve and export need: eval FOLDER, train --model local-dir:FOLDER
+    --pretrained. The numbers of classes and channels are those of the weights. With --data the model is evaluated, the
+    result is recorded, and the classes are named as there. The exit status is 3 if the folder computes something else.
+    """
+    if out.exists() and not force:
+        raise RunError("exists already", where=str(out), remedy="give another folder, or --force to replace it")
+    if "model" not in flags:
+        raise SettingError("missing", where=flag("model"), expected="a timm name, torchvision:NAME or module:function")
+    from refconv.engine.adopting import adopt as adopted, read_class_names
+
+    names = () if class_names is None else read_class_names(class_names)
+    settings = {name: value for name, value in flags.items() if name not in PREPROCESSING}
+    given = chosen(flags, PREPROCESSING)
+    record = adopted(
+        weights, settings.pop("model"), out, class_names=names, data=data, data_dir=data_dir, preprocessing=given,
+        **settings,
+    )  # fmt: skip
+    typer.echo(record.to_json() if as_json else str(record), nl=not as_json)
+    if not record.holds:
+        raise typer.Exit(FAILED)
+
+
 _AFTER = "the same; weights files need the other, or --model"
 _EQUAL = "also require equal outputs; without --data, on random input"
 

@@ -8,8 +8,20 @@ from pathlib import Path
 from refconv.errors import SettingError
 from refconv.models.exported import SUFFIXES
 
+HUB = "hub"
 FORMATS = {name: suffix for suffix, name in SUFFIXES.items()}
-"""The formats, with what their files' names end in."""
+"""The formats of single files, with what their names end in; :data:`HUB` is a folder."""
+
+_OF_ONNX = "is for the format onnx"
+_BY_USERS = "has no effect on the format hub"
+_REFUSED: dict[tuple[str, str], tuple[str, str | None]] = {
+    **{(name, other): (_OF_ONNX, None) for name in ("int8", "opset") for other in (*FORMATS, HUB) if other != "onnx"},
+    ("dynamic_size", HUB): (_BY_USERS, "timm's networks take the sizes that their layers take"),
+    ("half", HUB): (_BY_USERS, "the weights stay as trained; load them, then call model.half()"),
+    ("softmax", HUB): (_BY_USERS, "transformers' pipeline gives probabilities, timm logits"),
+    ("with_preprocessing", HUB): (_BY_USERS, "timm's transform and transformers' pipeline prepare images"),
+}
+"""Options that a format has no use for, with the reason and what to do instead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +32,7 @@ class ExportConfig:
         SettingError: if an option has no meaning, or no effect on the format.
     """
 
-    format: str = "onnx"  #: one of :data:`FORMATS`
+    format: str = "onnx"  #: one of :data:`FORMATS`, or ``hub``
     dynamic_size: bool = False  #: height and width are free, as the batch size always is
     opset: int | None = None  #: version of ONNX's operators; by default that of torch's exporter
     half: bool = False  #: weights and arithmetic in float16; inputs and outputs stay float32
@@ -30,14 +42,14 @@ class ExportConfig:
     softmax: bool = False  #: gives probabilities in place of logits
 
     def __post_init__(self) -> None:
-        if self.format not in FORMATS:
-            expected = ", ".join(FORMATS)
+        if self.format not in {*FORMATS, HUB}:
+            expected = ", ".join((*FORMATS, HUB))
             raise SettingError("unknown format", where="format", expected=expected, found=repr(self.format))
         if self.int8 and self.half:
             raise SettingError("cannot be combined with half", where="int8", remedy="leave one of them out")
-        for name in ("int8", "opset"):
-            if getattr(self, name) and self.format != "onnx":
-                raise SettingError("is for the format onnx", where=name, found=f"format {self.format}")
+        for (name, kind), (what, remedy) in _REFUSED.items():
+            if kind == self.format and getattr(self, name):
+                raise SettingError(what, where=name, found=f"format {self.format}", remedy=remedy)
         if self.calibration < 1:
             raise SettingError("out of range", where="calibration", expected="at least 1", found=str(self.calibration))
 
@@ -47,6 +59,8 @@ class ExportConfig:
         if strange := [name for name in options if name not in cls.__dataclass_fields__]:
             expected = ", ".join(cls.__dataclass_fields__)
             raise SettingError("unknown option", where=strange[0], expected=expected)
+        if format == HUB:
+            return cls(format=HUB, **options)  # type: ignore[arg-type]  # checked by the class
         named = SUFFIXES.get(out.suffix)
         config = cls(format=format or named or "onnx", **options)  # type: ignore[arg-type]  # checked by the class
         if named != config.format:

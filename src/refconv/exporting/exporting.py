@@ -6,28 +6,29 @@ import contextlib
 import dataclasses
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from refconv.data.dataset import as_they_are
-from refconv.data.preprocessing import DEFAULT_SIZE, Preprocessing, resolve, stated_size
-from refconv.errors import DataError, RefconvError, RunError, SettingError
+from refconv.data.preprocessing import Preprocessing
+from refconv.errors import DataError, ModelError, RefconvError, RunError, SettingError
 from refconv.exporting.checking import TOLERANCE, compared, inputs_of
-from refconv.exporting.config import ExportConfig
+from refconv.exporting.config import HUB, ExportConfig
 from refconv.exporting.formats import operations, opset_of, write
+from refconv.exporting.hub import HubConfig, layers, loaded, write_hub_folder
 from refconv.exporting.network import Deployed, check_exportable, with_other_weights
+from refconv.exporting.pushing import push
 from refconv.exporting.quantising import accuracy_of, quantise
 from refconv.exporting.record import Accuracy, ExportRecord
 from refconv.models.creation import create_model
-from refconv.models.exported import as_bytes, open_runtime
+from refconv.models.exported import Runtime, as_bytes, as_tuple, open_runtime
 from refconv.models.metadata import certificate_of, described
-from refconv.models.model_input import channels_of, of_model
+from refconv.models.model_input import of_model
 from refconv.models.opening import Opened, open_model
-from refconv.tasks.model_data import data_for, first_samples
+from refconv.tasks.model_data import data_for, first_samples, preprocessing_of
 from refconv.tasks.registry import task_named
 from refconv.tasks.task import Task
 
@@ -62,20 +63,23 @@ def export(
     Args:
         model: a plain network on any device; it stays as it is.
         out: the file to write; an existing one is replaced.
-        format: ``onnx``, ``pt2``, ``torchscript`` or ``openvino``; by default what the file's name ends in.
+        format: ``onnx``, ``pt2``, ``torchscript``, ``openvino`` or, for a folder, ``hub``; by default what the file's
+            name ends in.
         task: ``classification``, ``detection``, ``segmentation`` or ``restoration``.
         preprocessing: ``input_size`` [C, H, W], ``mean``, ``std``, ``interpolation``, ``crop_pct`` and others of
             timm's names; by default those of the model's ``pretrained_cfg``. The file says them.
         class_names: names of the classes; the file says them.
         images: what the file is checked on, prepared as the network takes it; by default ``data``, or else generated.
         data: name of a data set, such as ``folder:PATH``, to check on, and to calibrate ``int8`` on.
-        **options: further fields of :class:`refconv.exporting.ExportConfig`.
+        **options: further fields of :class:`refconv.exporting.ExportConfig`, and of the format ``hub`` those of
+            :class:`refconv.exporting.HubConfig`.
 
     Raises:
         ModelError: if the model is refocused, or the exporter cannot follow it.
         SettingError: if an option has no meaning, or a package is missing.
         DataError: if the input's size is not known.
     """
+    options, hub = _split(options)
     config = ExportConfig.for_file(out := Path(out), format=format, **options)
     stated = of_model(model, by="the model")
     flags = dict(preprocessing or {})
@@ -83,7 +87,7 @@ def export(
     known["in_chans"] = (flags.get("input_size") or [known["in_chans"]])[0]
     name = str(getattr(model, "pretrained_cfg", {}).get("architecture") or type(model).__name__)
     opened = Opened(model, name, known, stated=stated, task=task, class_names=tuple(class_names), flags=flags)
-    return export_opened(opened, out, config, Evidence(data, samples=images), builds=False)
+    return export_opened(opened, out, config, Evidence(data, samples=images), builds=False, hub=hub(config))
 
 
 def export_model_folder(
@@ -108,26 +112,54 @@ def export_model_folder(
     Raises:
         RefconvError: as :func:`export`.
     """
+    options, hub = _split(options)
     config = ExportConfig.for_file(Path(out), format=format, **options)
-    return export_opened(open_model(str(folder)), Path(out), config, Evidence(data, data_dir))
+    return export_opened(open_model(str(folder)), Path(out), config, Evidence(data, data_dir), hub=hub(config))
+
+
+def _split(options: Mapping[str, Any]) -> tuple[dict[str, Any], Callable[[ExportConfig], HubConfig | None]]:
+    """Return the options of every format, and what makes those of a hub, which other formats have no use for."""
+    given = {name: value for name, value in options.items() if name in HubConfig.__dataclass_fields__}
+
+    def hub(config: ExportConfig) -> HubConfig | None:
+        return hub_options(config, given)
+
+    return {name: value for name, value in options.items() if name not in given}, hub
+
+
+def hub_options(config: ExportConfig, given: Mapping[str, Any]) -> HubConfig | None:
+    """Return the options of a hub; other formats are refused them."""
+    if config.format == HUB:
+        return HubConfig(**given)
+    if given:
+        name = next(iter(given))
+        raise SettingError("is for the format hub", where=name, found=f"format {config.format}")
+    return None
 
 
 def export_opened(
-    opened: Opened, out: Path, config: ExportConfig, evidence: Evidence, *, builds: bool = True
+    opened: Opened,
+    out: Path,
+    config: ExportConfig,
+    evidence: Evidence,
+    *,
+    builds: bool = True,
+    hub: HubConfig | None = None,
 ) -> ExportRecord:
-    """Export a model that was opened; ``builds`` says that its name is one that :func:`create_model` knows."""
+    """Export a model that was opened; ``builds`` says that its name is one that :func:`create_model` knows.
+
+    ``hub`` is needed by, and has an effect on, the format of that name.
+    """
+    if config.format == HUB:
+        return _as_hub_folder(opened, out, config, evidence, hub or HubConfig())
     _check_place(out)
     task = task_named(opened.task)
-    if opened.flags and not task.prepares_images:
-        what = "has no effect: the file takes whole images with values from 0 to 1"
-        raise SettingError(what, where=", ".join(opened.flags), found=f"a model for {task.name}")
-    check_exportable(opened.model, task, config)
-    preprocessing = preprocessing_of(opened, task)
+    preprocessing = _exportable(opened, task, config)
     prepares = preprocessing if config.with_preprocessing else None
     if prepares is not None and not prepares.color_mode:
         shape = list(prepares.input_size)
         raise SettingError("is for images", where="with_preprocessing", found=f"samples of shape {shape}")
-    calibrating = _calibration(opened, task, evidence) if config.int8 else None
+    calibrating = _calibration(opened, evidence) if config.int8 else None
     inputs, checked_on = _inputs(opened, task, preprocessing, prepares, evidence)
     example = _generated(task, preprocessing, prepares)
     exact = Deployed(opened.model, task, prepares, softmax=config.softmax)
@@ -144,6 +176,8 @@ def export_opened(
             write(network, example, free, file, config, said)
         counted, unrefocused = operations(first), operations(other)
         accuracy = None if calibrating is None else _quantised(task, first, out, config, *calibrating)
+    if config.dynamic_size and task.prepares_images:
+        inputs.append(_of_another_size(exact, example, free))
     runtime = open_runtime(out)
     found = compared(exact, runtime, inputs)
     files = _files(out)
@@ -160,6 +194,43 @@ def export_opened(
     )  # fmt: skip
 
 
+def _exportable(opened: Opened, task: Task, config: ExportConfig) -> Preprocessing:
+    """Refuse what cannot be exported; return how samples are prepared for the rest."""
+    if opened.flags and not task.prepares_images:
+        what = "has no effect: the file takes whole images with values from 0 to 1"
+        raise SettingError(what, where=", ".join(opened.flags), found=f"a model for {task.name}")
+    check_exportable(opened.model, task, config)
+    return preprocessing_of(opened, task)
+
+
+def _as_hub_folder(opened: Opened, out: Path, config: ExportConfig, evidence: Evidence, hub: HubConfig) -> ExportRecord:
+    """Write a folder for a hub, load it as its users do, compare, and push it if it computes the same."""
+    task = task_named(opened.task)
+    preprocessing = _exportable(opened, task, config)
+    inputs, checked_on = _inputs(opened, task, preprocessing, None, evidence)
+    exact = Deployed(opened.model, task, None)
+    exact.look_at(_generated(task, preprocessing, None))
+    files = write_hub_folder(opened, out, preprocessing, hub)
+    network, runtime = loaded(out)
+    other = Deployed(network, task, None)
+    other.names = exact.names
+    found = compared(exact, Runtime(as_tuple(other), {}, runtime), inputs)
+    record = ExportRecord(
+        file=str(out), format=HUB, task=task.name, architecture=opened.name, precision="float32",
+        bytes=sum(file.stat().st_size for file in files), files=tuple(file.name for file in files), opset=None,
+        takes=_shape_in_words(inputs[0], {0: "batch"} if len(inputs[0]) > 1 else {}), gives=tuple(exact.names),
+        left_outside=_left_outside(task, preprocessing, None), runtime=runtime, operations=layers(network),
+        unrefocused=layers(opened.model), checked_on=checked_on,
+        samples=len(inputs) if task.takes_lists else len(inputs[0]), largest_difference=found.difference,
+        relative_difference=found.relative, tolerance=TOLERANCE["float32"], top1_agreement=found.top1_agreement,
+        unlike=found.unlike,
+    )  # fmt: skip
+    if hub.push is None or not record.holds:
+        return record
+    address = push(out, hub.push, private=hub.private, force=hub.force)
+    return dataclasses.replace(record, pushed_to=address)
+
+
 def _check_place(out: Path) -> None:
     """Make the folder of a file, unless the file cannot be written."""
     if out.is_dir():
@@ -168,18 +239,6 @@ def _check_place(out: Path) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError("cannot be written", where=str(out), found=str(error)) from error
-
-
-def preprocessing_of(opened: Opened, task: Task) -> Preprocessing:
-    """Return how samples are prepared for a model, signals too; tasks that take whole images only scale them."""
-    size = stated_size(opened.statements)
-    in_chans = channels_of(opened.statements, opened.arguments.get("in_chans"))
-    if not task.prepares_images:
-        return as_they_are(task.name, (in_chans, *(size or (DEFAULT_SIZE, DEFAULT_SIZE))))
-    if size is None:
-        remedy = "give --img-size, or preprocessing={'input_size': [3, 224, 224]}"
-        raise DataError("the size of the model's input is not known", where=opened.name, remedy=remedy)
-    return resolve(opened.statements, in_chans=in_chans, where=opened.name)
 
 
 def _other(opened: Opened, *, builds: bool) -> nn.Module:
@@ -209,24 +268,42 @@ def _generated(task: Task, preprocessing: Preprocessing, prepares: Preprocessing
     return as_bytes(torch.rand(shape, generator=torch.Generator().manual_seed(0)))
 
 
+def _of_another_size(network: Deployed, example: Tensor, free: Mapping[int, str]) -> Tensor:
+    """Return random input of another height and width, or length, which both the network and the file have to take."""
+    shape = [length + (axis * 32 if axis in free and axis else 0) for axis, length in enumerate(example.shape)]
+    generator = torch.Generator().manual_seed(0)
+    if example.dtype == torch.uint8:
+        images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    else:
+        images = torch.randn(shape, generator=generator)
+    try:
+        with torch.no_grad():
+            network(images)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        what, remedy = "the network takes images of one size", "leave out --dynamic-size"
+        raise ModelError(what, where="dynamic_size", found=str(error).partition("\n")[0], remedy=remedy) from error
+    return images
+
+
 def _inputs(
     opened: Opened, task: Task, preprocessing: Preprocessing, prepares: Preprocessing | None, evidence: Evidence
 ) -> tuple[list[Tensor], str]:
     """Return inputs as the file takes them, and in words what they are."""
     samples, words = evidence.samples, "the given images"
+    why = "no data are recorded with the model; name them by --data"
     if samples is None and (evidence.data is not None or opened.recipe is not None):
         try:
             data = data_for(opened, evidence.data, root=evidence.data_dir, labelled=False)
             samples = first_samples(data, task.samples_certified)
             words = f"{len(samples)} test images of {data.info.name}"
-        except DataError:
+        except DataError as error:
             if evidence.data is not None:
                 raise
+            why = f"the recorded data cannot be had: {error}"
     if samples is None:
         example = _generated(task, preprocessing, prepares)
-        return inputs_of(
-            list(example) if task.takes_lists else example, takes_lists=task.takes_lists
-        ), "generated input"
+        drawn = inputs_of(list(example) if task.takes_lists else example, takes_lists=task.takes_lists)
+        return drawn, f"generated input ({why})"
     given = inputs_of(samples, takes_lists=task.takes_lists)
     if prepares is not None:
         mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (prepares.mean, prepares.std))
@@ -235,14 +312,13 @@ def _inputs(
     return given, words
 
 
-def _calibration(opened: Opened, task: Task, evidence: Evidence) -> tuple[str, str | None]:
+def _calibration(opened: Opened, evidence: Evidence) -> tuple[str, str | None]:
     """Return name and folder of the data that quantisation is calibrated on."""
     recipe = opened.recipe
     name = evidence.data or (None if recipe is None else recipe.data)
     if name is None:
-        raise DataError("quantisation is calibrated on training images", where="int8", remedy="give --data")
-    if task.takes_lists:
-        raise SettingError("is not for detectors, whose boxes need more than 8 bits", where="int8")
+        what = "quantisation is calibrated on training images, and no data are recorded with the model"
+        raise DataError(what, where="int8", remedy="give --data")
     return name, evidence.data_dir or (recipe.data_dir if recipe is not None and recipe.data == name else None)
 
 

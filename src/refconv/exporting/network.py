@@ -41,6 +41,7 @@ class Deployed(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
         self.names = ["probabilities"] if softmax else list(task.output_names)
+        self.exclusive = task.takes_softmax  # one class of each sample, or of each pixel, holds
         self.classes: int | None = None
 
     def forward(self, images: Tensor) -> Any:
@@ -80,8 +81,12 @@ def check_exportable(model: nn.Module, task: Task, config: ExportConfig) -> None
     if layer is not None:
         remedy = "merge(model) first, or export refconv.merged(model); a run: refconv merge RUN -o FOLDER"
         raise ModelError("the model is refocused", where=layer, expected="a merged model", remedy=remedy)
-    if config.softmax and list(task.output_names) != ["logits"]:
-        raise SettingError("has no effect", where="softmax", found=f"{task.name} gives no logits")
+    if config.softmax and not task.takes_softmax:
+        found = f"{task.name} gives {', '.join(task.output_names)}"
+        what = "is for outputs of which one class holds"
+        raise SettingError(what, where="softmax", found=found, remedy="leave it out")
+    if config.int8 and task.takes_lists:
+        raise SettingError("is not for detectors, whose boxes need more than 8 bits", where="int8")
     if config.half and task.takes_lists:
         what, remedy = "detectors compute boxes in float32", "leave it out"
         raise SettingError(what, where="half", remedy=remedy)

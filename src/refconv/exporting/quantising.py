@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import nn
 
 from refconv.data import Data
 from refconv.data.dataset import in_drawn_order
 from refconv.errors import DataError, ModelError
 from refconv.exporting.network import INPUT
 from refconv.exporting.record import Accuracy
+from refconv.measures.judging import paired_difference
 from refconv.models.exported import ExportedModel, as_bytes, needs, open_runtime
 from refconv.tasks.task import Task
 
@@ -78,10 +83,22 @@ def _say_again(source: Path, out: Path) -> None:
 
 
 def accuracy_of(task: Task, before: Path, after: Path, data: Data, calibrated_on: str) -> Accuracy:
-    """Evaluate a file and its quantised copy on the test split."""
-    found = []
-    for file in (before, after):
-        model = ExportedModel(open_runtime(file)).eval()
-        found.append(task.evaluate(model, data, "test", batch_size=_BATCH))
+    """Evaluate a file and its quantised copy on the test split, classifiers on each sample in turn."""
+    models = [ExportedModel(open_runtime(file)).eval() for file in (before, after)]
+    if task.name == "classification":
+        return _paired(task, models, data, calibrated_on)
+    found = [task.evaluate(model, data, "test", batch_size=_BATCH) for model in models]
     values = [evaluation.measures()[task.primary] for evaluation in found]
     return Accuracy(task.primary, values[0], values[1], found[0].samples, calibrated_on)
+
+
+@torch.no_grad()
+def _paired(task: Task, models: Sequence[nn.Module], data: Data, calibrated_on: str) -> Accuracy:
+    """Return the shares of samples that two classifiers get right, with the interval of their difference."""
+    pairs: Counter[tuple[bool, bool]] = Counter()
+    for samples, labels in data.eval_batches("test", batch_size=_BATCH):
+        hits = [(task.outputs(model, samples, data.info).argmax(1) == labels).tolist() for model in models]
+        pairs.update(zip(*hits, strict=True))
+    both, neither = pairs[True, True], pairs[False, False]
+    found = paired_difference(both, pairs[False, True], pairs[True, False], neither)
+    return Accuracy(task.primary, found.first, found.second, found.samples, calibrated_on, found.low, found.high)

@@ -20,11 +20,17 @@ class Accuracy(Record):
     after: float
     samples: int
     calibrated_on: str  #: how many images of which split, and how often each was seen
+    #: bounds of the 95 % interval of the change, Newcombe's of paired shares; None in tasks other than classification
+    low: float | None = None
+    high: float | None = None
 
     def said(self, task: str) -> str:
         """Return the line of a report."""
         measure = measures_of(task).primary
         change = f"{measure.said(self.before)} in float32, {measure.said(self.after)} in int8"
+        if self.low is not None and self.high is not None:
+            low, high = (measure.shown(value, signed=True) for value in (self.low, self.high))
+            change += f", {measure.shown(self.after - self.before, signed=True)}{measure.unit} ({low} to {high})"
         return f"{measure.label} {change} ({self.samples:,} test samples; calibrated on {self.calibrated_on})"
 
     @property
@@ -61,6 +67,7 @@ class ExportRecord(Record):
     top1_agreement: float | None  #: share of samples, or of pixels, with the same largest logit
     unlike: tuple[str, ...] = ()  #: outputs whose place, shape or kind differs
     accuracy: Accuracy | None = None  #: of a quantised file
+    pushed_to: str = ""  #: address on the hub that a folder was sent to
 
     @property
     def same_graph(self) -> bool:
@@ -88,6 +95,7 @@ class ExportRecord(Record):
         graph = graph if self.same_graph else f"NOT those of ({other} there)"
         kinds = {*self.operations, *self.unrefocused}
         apart = [kind for kind in sorted(kinds) if self.operations.get(kind, 0) != self.unrefocused.get(kind, 0)]
+        noun = "layers" if self.format == "hub" else "operations"
         opset = f", opset {self.opset}" if self.opset else ""
         tolerance = "" if self.tolerance is None else f" (tolerance {self.tolerance:.2g})"
         words = "equal" if self.same_outputs else "DIFFERENT"
@@ -97,7 +105,7 @@ class ExportRecord(Record):
             f"{self.file}: {self.architecture} as {self.format}, {self.precision}{opset}, {self.bytes / 2**20:.2f} MB",
             f"images     {self.takes}; {self.left_outside}",
             f"outputs    {', '.join(self.gives)}",
-            f"operations {count}, {graph} the unrefocused network{': ' + ', '.join(apart) if apart else ''}",
+            f"{noun:<10} {count}, {graph} the unrefocused network{': ' + ', '.join(apart) if apart else ''}",
             f"checked    in {self.runtime}, on {self.checked_on}",
             f"  outputs  {words}: largest difference {self.largest_difference:.3g}, relative "
             f"{self.relative_difference:.3g}{tolerance}",
@@ -107,4 +115,5 @@ class ExportRecord(Record):
             lines.append(f"  top-1    agrees on {self.top1_agreement:.2%}")
         if self.accuracy is not None:
             lines.append(f"  accuracy {self.accuracy.said(self.task)}")
+        lines += [f"pushed     {self.pushed_to}"] if self.pushed_to else []
         return "\n".join(lines)

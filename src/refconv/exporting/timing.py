@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from refconv.errors import ModelError, SettingError
 from refconv.exporting.config import ExportConfig
-from refconv.exporting.exporting import preprocessing_of
 from refconv.exporting.formats import operations, write
 from refconv.exporting.network import Deployed, check_exportable
 from refconv.models.exported import onnx_session
 from refconv.models.opening import Opened
 from refconv.records import Record
 from refconv.surgery import verify
+from refconv.tasks.model_data import preprocessing_of
 from refconv.tasks.registry import task_named
 
 _WARM_UP = 3

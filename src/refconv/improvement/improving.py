@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from refconv.data import Split
 from refconv.engine.run_record import command, hardware, versions
@@ -36,6 +37,7 @@ from refconv.improvement.record import Candidate, FinalScores, ImproveRecord, Se
 from refconv.improvement.scoring import Score, difference, score
 from refconv.improvement.searching import Search
 from refconv.improvement.verdict import verdict
+from refconv.models.metadata import IMPROVED
 from refconv.models.model_folder import load_model_folder, save_model_folder
 from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, locked, write_whole
@@ -46,10 +48,10 @@ from refconv.studies.conduct import carry_out, on_threads, stoppable
 from refconv.studies.estimate import Board
 from refconv.studies.execution import has_weights, record_of
 from refconv.studies.journal import Journal
-from refconv.surgery import verify
+from refconv.surgery import Certificate, verify
 from refconv.task_measures import measures_of
 
-PLAN_FILE, TEST_FILE, RECORD_FILE, JOURNAL_FILE = "plan.json", "test.json", "improve.json", "journal.jsonl"
+PLAN_FILE, TEST_FILE, RECORD_FILE, JOURNAL_FILE = "plan.json", "test.json", IMPROVED, "journal.jsonl"
 REPORT_FILE = "report.html"
 Say = Callable[[str], None]
 
@@ -181,15 +183,7 @@ def _finished(
     pool.add_soups([*singles, *earlier])
     decided = _Decision.of(pool, singles)
     tested = _tested(pool, setup, plan.base_tested, decided, out / TEST_FILE)
-    save_model_folder(
-        out / "model",
-        pool.state(decided.winner.name),
-        name=setup.recipe.model,
-        info=setup.info,
-        model_kwargs=setup.spec.model_kwargs,
-        preprocessing=as_run(setup.data.preprocessing, setup.recipe),
-        task=setup.task.name,
-    )
+    certificate = _written(pool, setup, decided.winner, out / "model")
     exported = tuple(_exported(setup.recipe, out, name, say) for name in exports)
     gain, refocusing = difference(tested.base, tested.winner), None
     if tested.unrefocused is not None and tested.refocused is not None:
@@ -208,7 +202,7 @@ def _finished(
         tested=tested,
         gain=gain,
         refocusing=refocusing,
-        certificate=verify(pool.model(BASE).cpu(), load_model_folder(out / "model"), None),
+        certificate=certificate,
         samples_seen=sum(run.samples_seen for run in runs),
         seconds=sum(run.seconds for run in runs),
         preprocessing=str(setup.data.preprocessing),
@@ -221,6 +215,19 @@ def _finished(
     write_whole(out / RECORD_FILE, record.file_text().encode())
     _clear(search)
     return record
+
+
+def _written(pool: Pool, setup: Setup, winner: Candidate, folder: Path) -> Certificate:
+    """Write the result, compare it as it was written with the network as it was, and write it with the certificate."""
+    about: dict[str, Any] = {
+        "name": setup.recipe.model, "info": setup.info, "model_kwargs": setup.spec.model_kwargs,
+        "preprocessing": as_run(setup.data.preprocessing, setup.recipe), "task": setup.task.name,
+    }  # fmt: skip
+    state = pool.state(winner.name)
+    save_model_folder(folder, state, **about)
+    certificate = verify(pool.model(BASE).cpu(), load_model_folder(folder), None)
+    save_model_folder(folder, state, **about, certificate=certificate)
+    return certificate
 
 
 def _exported(recipe: Recipe, out: Path, name: str, say: Say) -> ExportRecord:

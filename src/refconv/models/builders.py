@@ -99,6 +99,14 @@ def hub_config(name: str) -> tuple[dict[str, Any], str, dict[str, Any]]:
     return cfg, architecture, arguments
 
 
+def published_at(name: str) -> str | None:
+    """Return the repository on the hub of the pretrained weights that a timm name or ``hf-hub:NAME`` stands for."""
+    if name.startswith("hf-hub:"):
+        return name.partition(":")[2]
+    known = timm.models.get_pretrained_cfg(name) if name and is_timm(name) else None
+    return getattr(known, "hf_hub_id", None) or None
+
+
 def _build_timm(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Module:
     if ":" not in name and not is_timm(name):
         expected = "a timm name, torchvision:NAME, module:function, local-dir:FOLDER, detector:HEAD, smp:NAME or "
@@ -198,6 +206,10 @@ def _find(module: str, function: str) -> Callable[..., Any]:
             remedy = f"give the module's name instead of its file: {dotted}:{function}"
         raise ModelError("no such module", where=where, remedy=remedy) from error
     builder: Callable[..., Any] | None = getattr(home, function, None)
+    if builder is None and module == "refconv.improvement.handed_over":
+        what = "the model was handed over by a program in Python, and nothing else can build it"
+        remedy = "use the model there, which has the weights of the result: refconv.export(model, FILE)"
+        raise ModelError(what, where=function, remedy=remedy)
     if builder is None or not callable(builder):
         names = [entry for entry in vars(home) if callable(getattr(home, entry))]
         raise ModelError("no such function in the module", where=where, remedy=did_you_mean(function, names))

@@ -87,13 +87,13 @@ def _onnx(path: Path) -> Runtime:
 def _pt2(path: Path) -> Runtime:
     stored = {KEY: ""}
     program = torch.export.load(path, extra_files=stored)
-    return Runtime(_as_tuple(program.module()), json.loads(stored[KEY] or "{}"), f"torch.export {torch.__version__}")
+    return Runtime(as_tuple(program.module()), json.loads(stored[KEY] or "{}"), f"torch.export {torch.__version__}")
 
 
 def _torchscript(path: Path) -> Runtime:
     stored = {KEY: ""}
     script = torch.jit.load(str(path), map_location="cpu", _extra_files=stored)
-    return Runtime(_as_tuple(script), json.loads(stored[KEY] or "{}"), f"torch.jit {torch.__version__}")
+    return Runtime(as_tuple(script), json.loads(stored[KEY] or "{}"), f"torch.jit {torch.__version__}")
 
 
 def _openvino(path: Path) -> Runtime:
@@ -110,7 +110,9 @@ def _openvino(path: Path) -> Runtime:
     return Runtime(run, found, f"openvino {ov.__version__.partition('-')[0]}")
 
 
-def _as_tuple(network: Callable[[Tensor], Any]) -> Run:
+def as_tuple(network: Callable[[Tensor], Any]) -> Run:
+    """Return a network as a function whose result is a tuple of its outputs."""
+
     def run(images: Tensor) -> tuple[Tensor, ...]:
         with torch.no_grad():
             found = network(images)

@@ -11,7 +11,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_RECORDS = ("record.json", "improve.json")  # of a run, and of an improvement
+import safetensors
+
+from refconv.digests import check_digest
+from refconv.errors import CheckpointError
+from refconv.records import parsed_json
+
+ADOPTED = "adopted.json"  #: The record of weights that were made into a model folder, in that folder
+IMPROVED = "improve.json"  #: The record of an improvement
+_RECORDS = ("record.json", IMPROVED)  # beside the model folder of a run, and of an improvement
 KEY = "refconv"  #: under which name formats keep all of it that have no names and texts of their own
 
 
@@ -46,10 +54,44 @@ def certificate_hash(certificate: Mapping[str, Any]) -> str:
 
 
 def certificate_of(folder: Path) -> str:
-    """Return the hash of the certificate in the record of the run that a model folder is of; empty without one."""
+    """Return the hash of the certificate of a model folder: as its weights say, else of the record of its run.
+
+    It is empty without one.
+    """
+    if said := _said_by_weights(folder).get("certificate"):
+        return said
     for name in _RECORDS:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             certificate = json.loads((folder.parent / name).read_text(encoding="utf-8")).get("certificate")
             if isinstance(certificate, dict):
                 return certificate_hash(certificate)
     return ""
+
+
+def _said_by_weights(folder: Path) -> dict[str, str]:
+    """Return what the weights of a model folder say about themselves; nothing where they are no safetensors."""
+    try:
+        with safetensors.safe_open(folder / "model.safetensors", framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, safetensors.SafetensorError):
+        return {}
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """Return the record of the improvement or of the adopted weights in a folder; empty without one.
+
+    Raises:
+        CheckpointError: if it is damaged.
+    """
+    for name in (ADOPTED, IMPROVED):
+        path = folder / name
+        if path.is_file():
+            try:
+                found = parsed_json(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                remedy = "remove the file; data are then named by --data"
+                raise CheckpointError(
+                    "damaged or not JSON", where=str(path), found=str(error), remedy=remedy
+                ) from error
+            return check_digest(found, str(path), ours=False) if isinstance(found, dict) else {}
+    return {}

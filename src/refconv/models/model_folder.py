@@ -24,11 +24,12 @@ from refconv.errors import CheckpointError, ModelError, RunError
 from refconv.models.builders import arguments_with_weights, build, hub_config, is_timm
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.exported import SUFFIXES
-from refconv.models.metadata import certificate_hash, described
+from refconv.models.metadata import certificate_hash, described, recorded
 from refconv.models.run_folder import RunFolder
 from refconv.models.weight_files import VERSIONS, WEIGHT_FILES, is_run_checkpoint, missing, read_weights
 from refconv.models.weights import load_state
 from refconv.named_code import check_trusted
+from refconv.recipe.code import code_of
 from refconv.recipe.recipe import Recipe
 from refconv.records import parsed_json
 from refconv.surgery import file_bytes, metadata_of, with_metadata
@@ -54,13 +55,13 @@ def save_model_folder(
     model_kwargs: Mapping[str, Any],
     preprocessing: Mapping[str, Any] | None = None,
     task: str = "classification",
-    certificate: Certificate | None = None,
+    certificate: Certificate | str | None = None,
 ) -> None:
     """Write a plain model; the folder appears whole or not at all, and an earlier model folder is replaced.
 
     Before anything is written, a fresh model from the builder must take the weights strictly. ``preprocessing`` says
     how images become tensors, under timm's names, further than ``info``. The file of weights says the same for itself,
-    with class names, versions and the hash of the ``certificate``.
+    with class names, versions and the hash of the ``certificate``, which may be given as such.
     """
     folder = Path(folder)
     check_model_place(folder)
@@ -83,7 +84,9 @@ def save_model_folder(
     }
     if len(info.class_names) == info.num_classes:
         config["label_names"] = list(info.class_names)
-    proof = "" if certificate is None else certificate_hash(certificate.to_dict())
+    proof = certificate if isinstance(certificate, str) else ""
+    if certificate is not None and not isinstance(certificate, str):
+        proof = certificate_hash(certificate.to_dict())
     said = {"class_names": config.get("label_names", ()), "preprocessing": config["pretrained_cfg"]}
     _write(folder, config, state, described(task=task, architecture=architecture, certificate=proof, **said))
 
@@ -212,8 +215,21 @@ class Located:
     run: RunFolder | None = None  # the run that a model folder is the result of
 
     def recipe(self) -> Recipe | None:
-        """Return the recipe of the run that a model folder is the result of, where it is known."""
-        return self.run.recipe() if self.run is not None and self.run.recipe_file.is_file() else None
+        """Return the recipe of the run or improvement that a model folder is the result of, where it is known.
+
+        Of adopted weights it says which data they were evaluated on.
+        """
+        if self.run is None:
+            return None
+        if self.run.recipe_file.is_file():
+            return self.run.recipe()
+        record = recorded(self.run.path)
+        settings = record.get("recipe") or record.get("plan", {}).get("recipe")
+        if not settings:
+            return None
+        recipe = Recipe.from_mapping(settings)
+        check_trusted(code_of(recipe), where=str(self.run.path))
+        return recipe
 
     def class_names(self) -> tuple[str, ...]:
         """Return the names of the classes that the weights were trained for; empty where they are not known."""

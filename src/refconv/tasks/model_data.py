@@ -7,11 +7,14 @@ from typing import Any
 
 from refconv.data import Data, Samples
 from refconv.data.class_names import UNNAMED, Classes, read_class_map
+from refconv.data.dataset import as_they_are
+from refconv.data.preprocessing import DEFAULT_SIZE, Preprocessing, resolve, stated_size
 from refconv.errors import DataError, SettingError
+from refconv.models.model_input import channels_of
 from refconv.models.opening import Opened
 from refconv.models.weights import classifier_names
 from refconv.tasks.registry import task_named
-from refconv.tasks.task import Source
+from refconv.tasks.task import Source, Task
 
 
 def data_for(
@@ -61,6 +64,18 @@ def classes_of(opened: Opened, class_map: str | None = None) -> Classes:
     if outputs is None:
         outputs = opened.model.state_dict()[min(classifier_names(opened.model))].shape[0]
     return Classes(opened.class_names, outputs, read_class_map(class_map) if class_map else {})
+
+
+def preprocessing_of(opened: Opened, task: Task) -> Preprocessing:
+    """Return how samples are prepared for a model, signals too; tasks that take whole images only scale them."""
+    size = stated_size(opened.statements)
+    in_chans = channels_of(opened.statements, opened.arguments.get("in_chans"))
+    if not task.prepares_images:
+        return as_they_are(task.name, (in_chans, *(size or (DEFAULT_SIZE, DEFAULT_SIZE))))
+    if size is None:
+        remedy = "give --img-size, or preprocessing={'input_size': [3, 224, 224]}"
+        raise DataError("the size of the model's input is not known", where=opened.name, remedy=remedy)
+    return resolve(opened.statements, in_chans=in_chans, where=opened.name)
 
 
 def random_input(opened: Opened, count: int) -> Samples:

@@ -98,6 +98,7 @@ class Task(ABC):
         without_effect: settings that are refused, and why.
         least_outputs: the least ``num_classes`` of a model.
         output_names: what the outputs of an exported model are called.
+        takes_softmax: whether the softmax of the outputs is the probabilities of classes, one of which holds.
         takes_lists: whether models take a list of images, and give dictionaries of what they found.
         backbones: where models keep what a classifier would have, too; the first that is there counts.
     """
@@ -110,6 +111,7 @@ class Task(ABC):
     least_outputs: ClassVar[int] = 1
     backbones: ClassVar[Sequence[str]] = ()
     output_names: ClassVar[Sequence[str]] = ("logits",)
+    takes_softmax: ClassVar[bool] = False
     takes_lists: ClassVar[bool] = False
 
     @property

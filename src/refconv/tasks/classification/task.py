@@ -37,6 +37,7 @@ class Classification(SampleTask):
     """One class for each sample: cross-entropy, top-1, top-5, calibration."""
 
     name = "classification"
+    takes_softmax = True
 
     def wanted(self, positive: str | None) -> Wanted:
         """Return that classes are wanted."""

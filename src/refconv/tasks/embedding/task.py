@@ -44,6 +44,7 @@ class Embedding(SampleTask):
     """The model's features, or a projection to ``num_classes`` numbers: recall at k and mAP of retrieval."""
 
     name = "embedding"
+    output_names = ("embedding",)
     least_outputs = 0
     losses: ClassVar[Mapping[str, Callable[..., Loss]]] = {
         "triplet": partial(_of_library, "TripletMarginLoss"),

@@ -33,6 +33,7 @@ class Regression(SampleTask):
     """
 
     name = "regression"
+    output_names = ("values",)
     losses: ClassVar = {"l2": l2, "l1": l1, "huber": huber}
     without_effect: ClassVar[Mapping[str, str]] = {
         **SampleTask.without_effect,

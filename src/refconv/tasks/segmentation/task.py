@@ -42,6 +42,7 @@ class Segmentation(Task):
     """
 
     name = "segmentation"
+    takes_softmax = True
     samples_certified = 8
     prepares_images = True
     backbones = ("backbone.", "encoder.")  # of torchvision and segmentation-models-pytorch; a decoder starts anew

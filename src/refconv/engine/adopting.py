@@ -1,0 +1,295 @@
+"""Weights of any origin as a model folder that says what it is: model, task, classes, preprocessing, accuracy."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from refconv.data import Data, DataInfo
+from refconv.data.class_names import is_of_imagenet, library_names
+from refconv.engine.run_record import command, versions
+from refconv.errors import CheckpointError, DataError, RunError, SettingError
+from refconv.models.creation import ModelSpec
+from refconv.models.metadata import ADOPTED
+from refconv.models.model_folder import check_model_place
+from refconv.models.model_input import NOTHING, of_builder, of_weights
+from refconv.models.opening import Opened, open_model
+from refconv.models.run_folder import write_whole
+from refconv.models.saving import UNCOUNTED, save_opened
+from refconv.models.weight_files import read_weights, weights_file
+from refconv.models.weights import classifier_names, load_state
+from refconv.recipe.recipe import Recipe
+from refconv.records import Record, parsed_json
+from refconv.surgery import Certificate, in_kernel_space
+from refconv.task_measures import measures_of
+from refconv.tasks.evaluation import Evaluation
+from refconv.tasks.model_data import data_for, preprocessing_of, random_input
+from refconv.tasks.registry import task_named
+from refconv.tasks.task import Task
+
+_BATCH = 64
+_SAID: dict[str, Any] = dict.fromkeys(("img_size", "mean", "std", "interpolation", "crop_pct"))  # by the folder itself
+_OTHER_HEADS = UNCOUNTED | {"detection"}  # no classes, or several rows a class
+_CERTIFIED = 4  # samples on which the folder is compared with the weights
+_PLACEHOLDER = "none"  # recipes name data, and weights without data have none
+
+
+@dataclass(frozen=True)
+class AdoptRecord(Record):
+    """What a file of weights was made into; ``print(record)`` is the report."""
+
+    folder: str
+    weights: str  #: the name of the file; ``a module`` or ``a state dict`` where there is none
+    sha256: str  #: of the file, or of the tensors as ``torch.save`` writes them
+    model: str
+    task: str
+    classes: int | None
+    classes_from: str  #: where the names of the classes come from
+    preprocessing: str  #: how samples are prepared, and where each value comes from
+    recipe: dict[str, Any] | None  #: the data as recipes name it, which later commands take by default; None without
+    data: str | None
+    split: str | None  #: on which the network was evaluated
+    samples: int
+    measures: dict[str, float]  #: what was measured, by name
+    not_evaluated: str  #: why nothing was measured; empty where it was
+    certificate: Certificate  #: the folder against the network with the weights
+    versions: dict[str, str]
+    command: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the folder is the network that the weights were given for, and computes the same."""
+        return self.certificate.same_structure and self.certificate.same_outputs is not False
+
+    def __str__(self) -> str:
+        primary = measures_of(self.task).primary
+        value = self.measures.get(primary.name)
+        found = f"not evaluated: {self.not_evaluated}"
+        if value is not None:
+            found = f"{primary.label} {primary.said(value)} on {self.samples:,} samples of {self.data}, {self.split}"
+        number = "" if self.classes is None else f"{self.classes} "
+        same = "computes the same as the weights" if self.holds else "NOT the same as the weights"
+        return "\n".join([
+            f"{self.folder}: {self.model} for {self.task} with the weights of {self.weights}, {same}",
+            f"images   {self.preprocessing}",
+            f"classes  {number}{self.classes_from}",
+            f"result   {found}",
+        ])  # fmt: skip
+
+
+def adopt(
+    weights: Path | str | nn.Module | Mapping[str, Any],
+    model: str,
+    out: Path | str,
+    *,
+    task: str = "classification",
+    class_names: Sequence[str] = (),
+    data: str | None = None,
+    data_dir: str | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> AdoptRecord:
+    """Write weights as a model folder that needs no further explanation, and evaluate it if data are given.
+
+    Args:
+        weights: a file (.pth, .safetensors and others), a folder with one, a module, or a state dict.
+        model: the name of the model: timm's, ``torchvision:NAME``, or ``module:function`` that builds it.
+        out: the model folder; an existing one is replaced.
+        task: what the network is for.
+        class_names: a name for each output, in order; by default those of the data, in the order of its labels.
+        data: name of a data set, such as ``folder:PATH``: for class names, and for an evaluation, which is recorded.
+        data_dir: folder of the data.
+        preprocessing: ``img_size``, ``mean``, ``std``, ``interpolation``, ``crop_pct``; what is left out is said by a
+            file beside the weights or by the model, and last by ImageNet's defaults.
+        **settings: further settings of recipes that say what the model is built from, such as ``model_kwargs`` or
+            ``num_classes``; numbers of classes and channels are else those of the weights.
+
+    Raises:
+        CheckpointError: if the weights cannot be read, are refocused, or do not fit the model.
+        SettingError: if there are not as many names as outputs.
+        DataError: if the data cannot be had or do not fit.
+        ModelError: if the model cannot be built.
+        RunError: if the folder holds something other than a model.
+    """
+    out, flags = Path(out), {name: value for name, value in (preprocessing or {}).items() if value is not None}
+    check_model_place(out)
+    source, state, digest = _read(weights)
+    if in_kernel_space(state):
+        remedy = f"merge them first: refconv merge {source} --model {model} -o FOLDER"
+        raise CheckpointError("holds refocused kernels", where=source, remedy=remedy)
+    named = {"task": task, "model": model, "data": data or _PLACEHOLDER, "data_dir": data_dir}
+    recipe = Recipe.from_mapping({**named, **settings, **flags})
+    kind = task_named(task)
+    opened, recipe = _with_weights(recipe, state, source, tuple(class_names), flags, weights)
+    found = None if data is None else data_for(opened, data, root=data_dir, labelled=False)
+    names, named_by = _class_names(opened, kind, tuple(class_names), found)
+    opened = dataclasses.replace(opened, class_names=names)
+    used = preprocessing_of(opened, kind) if found is None else found.preprocessing
+    save_opened(out, opened, used)
+    written = open_model(str(out))
+    certificate = kind.certify(opened.model, written.model, random_input(written, _CERTIFIED))
+    split, evaluation, why = (None, None, "no data given") if data is None else _evaluated(written, data, data_dir)
+    record = AdoptRecord(
+        folder=str(out), weights=source, sha256=digest, model=written.name, task=task,
+        classes=None if task in UNCOUNTED else _outputs(opened), classes_from=named_by, preprocessing=str(used),
+        recipe=None if data is None else dataclasses.replace(recipe, model=written.name, **_SAID).to_dict(),
+        data=None if found is None else found.info.name, split=split,
+        samples=0 if evaluation is None else evaluation.samples,
+        measures={} if evaluation is None else evaluation.measures(), not_evaluated=why,
+        certificate=certificate, versions=versions(), command=command(),
+    )  # fmt: skip
+    save_opened(out, opened, used, certificate)
+    write_whole(out / ADOPTED, record.file_text().encode())
+    return record
+
+
+def _read(weights: Path | str | nn.Module | Mapping[str, Any]) -> tuple[str, Mapping[str, Any], str]:
+    """Return what the weights are called, names and tensors, and their SHA-256."""
+    if isinstance(weights, (str, Path)):
+        file = weights_file(weights)
+        return file.name, read_weights(file), hashlib.sha256(file.read_bytes()).hexdigest()
+    state = weights.state_dict() if isinstance(weights, nn.Module) else weights
+    content = io.BytesIO()
+    torch.save(dict(state), content)
+    name = "a module" if isinstance(weights, nn.Module) else "a state dict"
+    return name, state, hashlib.sha256(content.getvalue()).hexdigest()
+
+
+def _with_weights(
+    recipe: Recipe, state: Mapping[str, Any], source: str, names: Sequence[str], flags: Mapping[str, Any], weights: Any
+) -> tuple[Opened, Recipe]:
+    """Build the model with the numbers of classes and channels of the weights, and load them strictly.
+
+    Returns:
+        The model, and the recipe with these numbers.
+    """
+    recipe = dataclasses.replace(recipe, num_classes=recipe.num_classes or len(names) or None)
+    first = _built(recipe, flags)
+    recipe = dataclasses.replace(recipe, **_ends_of(first, state, recipe))
+    model = _built(recipe, flags)
+    load_state(model, state, where=source)
+    recipe = dataclasses.replace(recipe, in_chans=recipe.in_chans or _channels(model))
+    info = _info_for(recipe, flags)
+    ends = {"num_classes": recipe.num_classes, "in_chans": recipe.in_chans}
+    arguments = {**ends, **ModelSpec.of_run(recipe, info).model_kwargs}
+    stated = of_weights(weights) if isinstance(weights, (str, Path)) else NOTHING
+    stated = stated or of_builder(recipe.model, model)
+    if recipe.task == "restoration":
+        stated = dataclasses.replace(stated, values={**stated.values, "noise": recipe.noise, "upscale": recipe.upscale})
+    return Opened(model.eval(), recipe.model, arguments, None, stated, recipe.task, tuple(names), flags), recipe
+
+
+def _channels(model: nn.Module) -> int | None:
+    """Return the input channels of a model: those of its first convolution."""
+    return next((module.in_channels for module in model.modules() if isinstance(module, _ConvNd)), None)
+
+
+def _built(recipe: Recipe, flags: Mapping[str, Any]) -> nn.Module:
+    spec = ModelSpec.of_run(recipe, _info_for(recipe, flags))
+    return dataclasses.replace(spec, num_classes=recipe.num_classes, in_chans=recipe.in_chans).build()
+
+
+def _info_for(recipe: Recipe, flags: Mapping[str, Any]) -> DataInfo:
+    """Return facts about data for the builders of models, which take size and normalisation of detectors from them."""
+    channels, side = recipe.in_chans or 3, recipe.img_size or 224
+    mean, std = (tuple(flags.get(name) or (default,)) for name, default in (("mean", 0.0), ("std", 1.0)))
+    return DataInfo(recipe.data, recipe.num_classes or 0, channels, (channels, side, side), mean, std, (), 0, 0, 0)
+
+
+def _ends_of(model: nn.Module, state: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
+    """Return the numbers of classes and input channels of weights where they differ from those of a model."""
+    own: dict[str, Any] = model.state_dict()
+    found: dict[str, Any] = {}
+    if recipe.num_classes is None and recipe.task not in _OTHER_HEADS:
+        names = [name for name in sorted(classifier_names(model)) if name.endswith(("weight", "bias"))]
+        rows = {len(state[name]) for name in names if name in state and state[name].ndim == own[name].ndim}
+        if len(rows) == 1 and rows != {len(own[name]) for name in names}:
+            found["num_classes"] = rows.pop()
+    if recipe.in_chans is None:
+        first = next((name for name, value in own.items() if value.ndim > 2), "")
+        if first in state and state[first].ndim == own[first].ndim and state[first].shape[1] != own[first].shape[1]:
+            found["in_chans"] = state[first].shape[1]
+    return found
+
+
+def _outputs(opened: Opened) -> int | None:
+    return opened.arguments.get("num_classes") or getattr(opened.model, "num_classes", None) or None
+
+
+def _class_names(opened: Opened, task: Task, given: Sequence[str], data: Data | None) -> tuple[tuple[str, ...], str]:
+    """Return the names of the outputs, none where a library knows them, and where they come from in words."""
+    outputs, names = _outputs(opened), tuple(given)
+    if task.name in UNCOUNTED:
+        if names:
+            raise SettingError("has no effect: there are no classes", where="class_names", found=task.name)
+        return (), "no classes"
+    if names:
+        if outputs is not None and len(names) != outputs:
+            found = f"{len(names)} names"
+            raise SettingError("not a name for each output", where="class_names", expected=str(outputs), found=found)
+        return names, f"named as given: {_shown(names)}"
+    known = library_names(opened.name, outputs) if task.name == "classification" else ()
+    of_data = () if data is None else data.info.class_names
+    if known and (data is None or is_of_imagenet(of_data, outputs)):
+        return (), f"named by the library: {_shown(known)}"
+    if data is not None and of_data and outputs in {None, len(of_data)}:
+        return tuple(of_data), f"named as in the data, in the order of its labels: {_shown(of_data)}"
+    if data is not None and outputs is not None and of_data and task.name == "classification":
+        what, remedy = "the data has not a class for each output", "give the names of the classes by --class-names"
+        raise DataError(what, where=data.info.name, expected=str(outputs), found=str(len(of_data)), remedy=remedy)
+    return (), "not named: give --class-names, or data whose classes are named"
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+
+
+def _evaluated(opened: Opened, data: str, data_dir: str | None) -> tuple[str | None, Evaluation | None, str]:
+    """Evaluate the folder on the test split of the data, or else on its validation split."""
+    found = data_for(opened, data, root=data_dir)
+    split = next((split for split in ("test", "val") if found.size_of(split)), None)
+    if split is None:
+        return None, None, f"{found.info.name} has neither a test nor a validation split"
+    part: Any = split
+    return split, task_named(opened.task).evaluate(opened.model, found, part, batch_size=_BATCH), ""
+
+
+def read_class_names(given: str) -> tuple[str, ...]:
+    """Return class names that were given as ``a,b,c`` or by a file: a name a line, a JSON list, or a JSON object.
+
+    The object has either numbers of outputs as keys, as ``id2label`` of transformers, or as values, as
+    ``class_to_idx`` of torchvision.
+
+    Raises:
+        RunError: if the file cannot be read.
+        SettingError: if the numbers of an object are not those from 0 on.
+    """
+    path = Path(given)
+    if not path.is_file():
+        if path.suffix in {".txt", ".json", ".csv"} or "/" in given:
+            raise RunError("no such file", where=f"--class-names {given}", expected="a file, or names a,b,c")
+        return tuple(name.strip() for name in given.split(","))
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        found = parsed_json(text) if text.lstrip()[:1] in {"[", "{"} else text.splitlines()
+    except (OSError, ValueError) as error:
+        raise RunError("cannot be read", where=f"--class-names {given}", found=str(error)) from error
+    if isinstance(found, dict):
+        by_number = all(str(key).isdecimal() for key in found)
+        pairs = found.items() if by_number else ((value, key) for key, value in found.items())
+        numbered = {str(number): str(name) for number, name in pairs}
+        names = [numbered.get(str(number)) for number in range(len(numbered))]
+        if None in names or not numbered:
+            expected = f"the numbers from 0 to {len(found) - 1}"
+            raise SettingError("not a name for each output", where=f"--class-names {given}", expected=expected)
+        return tuple(map(str, names))
+    return tuple(str(name).strip() for name in found if str(name).strip())
