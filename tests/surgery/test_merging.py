@@ -2,6 +2,7 @@
 
 import copy
 import io
+import pickle
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ import refconv
 from networks import EveryKind, Shared, randomise
 from refconv.errors import LayerError, ModelError, RefconvWarning
 from refconv.surgery import reparametrize
+from refconv.surgery.places import places
 
 
 def trained(dtype=torch.float64, steps=3, **settings):
@@ -331,25 +333,72 @@ def test_a_part_that_shares_layers_with_a_refocused_model_is_merged_alone():
     assert not model._forward_pre_hooks
 
 
-def test_pickling_a_refocused_model_says_what_to_save_instead():
-    model, batch = trained()
-    copies = copy.deepcopy(model)
-    for whole in (model, copies):
-        with pytest.raises(
-            ModelError, match=r"^stem: a refocused module cannot be pickled; save model\.state_dict\(\)"
-        ):
-            torch.save(whole, io.BytesIO())
-    assert torch.equal(copies(batch), model(batch))
-    torch.save(refconv.merged(model), io.BytesIO())
-    refconv.merge(model)
-    torch.save(model, io.BytesIO())
+def by_torch(model):
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
 
 
-def test_another_parametrization_below_keeps_torchs_own_words_after_merging():
-    model = nn.Sequential(parametrizations.weight_norm(nn.Conv2d(2, 4, 3), name="bias", dim=0))
+@pytest.mark.parametrize("again", [by_torch, lambda model: pickle.loads(pickle.dumps(model))], ids=["torch", "pickle"])
+@pytest.mark.parametrize("make", [EveryKind, Shared])
+def test_a_refocused_model_is_pickled_with_all_that_it_learned(make, again):
+    torch.manual_seed(0)
+    model, before = make().double().eval(), make().double()
+    before.load_state_dict(model.state_dict())
     refconv.refocus(model)
-    with pytest.raises(ModelError, match="0: a refocused module cannot be pickled"):
-        torch.save(model, io.BytesIO())
-    refconv.merge(model)
-    with pytest.raises(RuntimeError, match="Serialization of parametrized modules"):
-        torch.save(model, io.BytesIO())
+    randomise(model)
+    batch = torch.randn(2, 4 if make is Shared else 3, 20, 20, dtype=torch.float64)
+    copied = again(model)
+    assert torch.equal(copied(batch), model(batch))
+    assert list(copied.state_dict()) == list(model.state_dict())
+    bases = [one for name, one in copied.named_parameters() if name.endswith("original")]
+    assert bases
+    assert not any(base.requires_grad_(True).requires_grad for base in bases)
+    for parameter in copied.parameters():  # learns on, and alone
+        if parameter.requires_grad:
+            parameter.data.add_(0.1)
+    assert not torch.equal(copied(batch), model(batch))
+    with pytest.raises(LayerError, match="cannot be replaced"):
+        next(module for module in copied.modules() if parametrize.is_parametrized(module)).register_parameter(
+            "weight", nn.Parameter(torch.zeros(1))
+        )
+    expected = copied(batch)
+    refconv.merge(copied)
+    torch.testing.assert_close(copied(batch), expected)
+    assert structure(copied) == structure(before.eval())
+
+
+def test_a_refocused_model_is_pickled_with_other_parametrizations():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3)]
+    parametrize.register_parametrization(layers[1], "bias", nn.Tanh())
+    parametrizations.spectral_norm(layers[2])
+    model = nn.Sequential(*layers).eval()
+    refconv.refocus(model)
+    randomise(model)
+    batch = torch.randn(1, 3, 9, 9)
+    copied = by_torch(model)
+    assert torch.equal(copied(batch), model(batch))
+    expected = model(batch)
+    refconv.merge(copied)
+    torch.testing.assert_close(copied(batch), expected)
+    with pytest.raises(RuntimeError, match="Serialization of parametrized modules"):  # torch's own words
+        torch.save(copied, io.BytesIO())
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, by_torch])
+def test_a_copy_notices_writes_to_its_bases_whatever_the_count_of_the_original(again):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4)).double()
+    refconv.refocus(model, start="kaiming", scale="paper")
+    (place,) = places(model)
+    count = place.transform.followed[0]
+    copied = again(model)
+    (place,) = places(copied)
+    for _ in range(count):
+        place.base.mul_(1.5)
+    fresh = copy.deepcopy(model)
+    fresh.load_state_dict(copied.state_dict())
+    batch = torch.randn(1, 4, 5, 5).double()
+    torch.testing.assert_close(copied(batch), fresh(batch))

@@ -60,6 +60,9 @@ class Base(nn.Parameter):
         """Stay frozen."""
         return self
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Base, (self.detach(), False)
+
     @property
     def data(self) -> Tensor:
         """The values, sharing the version counter, which torch's own ``data`` does not."""
@@ -299,6 +302,9 @@ class KernelTransform(nn.Module):
         with torch.inference_mode(False), torch.no_grad():
             self._prepare(whole)
         self.remember(base)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "followed": None}  # the bases of copies count their own writes
 
     def remember(self, base: Tensor) -> None:
         """Remember the state of the base that this is prepared for."""

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from refconv.errors import LayerError, ModelError
+from refconv.errors import LayerError
 from refconv.layers import Layer, dotted, lists_of
 from refconv.layers.stored import KERNEL
 from refconv.parametrizations import Base, Kernel, KernelTransform
@@ -233,7 +233,7 @@ def attach(layers: list[Layer], transform: KernelTransform) -> None:
         module = layer.module
         names = list(module._parameters)
         _insert(layer, transform)
-        _say_what_to_do_instead(type(module))
+        _complete(type(module))
         place = place_at(module)
         assert place is not None
         Base.freeze(place.base)  # type: ignore[arg-type]  # a parameter
@@ -302,8 +302,8 @@ def detach(place: Place, kernel: Tensor | None) -> None:
     module._parameters.update({name: own[name] for name in (*former_order, *own)})
 
 
-def _say_what_to_do_instead(parametrized: type[nn.Module]) -> None:
-    """Let the dynamically made class of a module say what helps where torch pickles or prunes: it can do neither."""
+def _complete(parametrized: type[nn.Module]) -> None:
+    """Let the dynamically made class of a module be pickled, and say what helps where a kernel is to be replaced."""
     if "refuses" in vars(parametrized):
         return
     of_torch: Any = parametrized.__getstate__
@@ -311,12 +311,12 @@ def _say_what_to_do_instead(parametrized: type[nn.Module]) -> None:
     delete: Any = parametrized.__delattr__
     hooking: dict[str, Any] = {name: getattr(parametrized, name) for name in _HOOKING}
 
-    def refuse_pickling(self: nn.Module) -> Any:
-        place = place_at(self)
-        if place is None:
-            return of_torch(self)
-        remedy = "save model.state_dict(), or refconv.merged(model), or what was learned by refconv.save_adapter"
-        raise ModelError("a refocused module cannot be pickled", where=place.transform.layer, remedy=remedy)
+    def reduce(self: nn.Module, protocol: Any) -> Any:
+        if place_at(self) is None:
+            return of_torch(self)  # torch's own refusal
+        plain: Any = parametrized.__bases__[0]
+        state = plain.__getstate__(self) if hasattr(plain, "__getstate__") else self.__dict__  # Python 3.10 has none
+        return _unpickled, (plain, list(lists_of(self))), state
 
     def refuse_deletion(self: nn.Module, name: str) -> None:
         place = place_at(self)
@@ -342,11 +342,21 @@ def _say_what_to_do_instead(parametrized: type[nn.Module]) -> None:
         register(self, name, parameter)
 
     parametrized.refuses = True  # type: ignore[attr-defined]
-    parametrized.__getstate__ = refuse_pickling  # type: ignore[method-assign]  # a class made by torch, for this module
+    parametrized.__reduce_ex__ = reduce  # type: ignore[assignment,method-assign]  # a class made by torch, for this module
     parametrized.__delattr__ = refuse_deletion  # type: ignore[method-assign]
     for name in _HOOKING:
         setattr(parametrized, name, partialmethod(partial(refuse_hooks, name)))
     parametrized.register_parameter = refuse_kernels  # type: ignore[assignment,method-assign]
+
+
+def _unpickled(plain: type[nn.Module], tensors: list[str]) -> nn.Module:
+    """Return a module of this class, still without content, that reads these tensors from its parametrizations."""
+    module = plain.__new__(plain)
+    parametrize._inject_new_class(module)
+    for tensor in tensors:
+        parametrize._inject_property(module, tensor)
+    _complete(type(module))
+    return module
 
 
 def _prepare_for_loaded(steps: Any, _: Any) -> None:
