@@ -70,7 +70,7 @@ def test_version_is_the_installed_one(capsys):
         (["improve", "--aug-splits", "3"], "--aug-splits: unknown flag; bring it in datasets of your own"),
         (["train", "--image-size", "3"], "--image-size: unknown flag; did you mean --img-size?"),
         (["train", "-o", "x", "--experiment", "y"], "--out: given twice; found --out and --experiment"),
-        (["train", "-o", "x", "--resume", "c.pt"], "c.pt: unexpected argument; --resume takes no file: it resumes"),
+        (["train", "-o", "x", "--resume", "c.pt"], "--resume: not a way to resume; expected auto, found 'c.pt'; write"),
         (["train", "-o", "x", "--resume", "--dry-run"], "--dry-run: cannot be combined with --resume"),
         (["plan", "resnet18", "-q", "-v"], "--quiet: cannot be combined with --verbose"),
         (["report", "a", "--nosuch"], "--nosuch: unknown flag; refconv report --help lists them"),
@@ -135,7 +135,7 @@ def test_main_ends_with_130_when_interrupted(monkeypatch, capsys, error, words):
 
 def test_app_lists_the_commands_of_the_readme():
     assert [command.name for command in app.registered_commands] == [
-        "improve", "plan", "train", "eval", "predict", "merge", "verify", "export", "bench", "compare", "analyze",
+        "improve", "plan", "train", "eval", "predict", "merge", "adopt", "verify", "export", "bench", "compare", "analyze",
         "report", "demo",
     ]  # fmt: skip
 

@@ -1,7 +1,10 @@
 """``refconv train`` from flags to a result, and what it says when it cannot go on."""
 
 import json
+import shutil
 import signal
+import subprocess
+import sys
 
 import pytest
 import timm
@@ -10,6 +13,7 @@ import torch
 from ctrl_c import interrupted
 from refconv.cli import main
 from refconv.engine import RunRecord, loop
+from refconv.models.checkpoint import Checkpoint
 from refconv.process.interruption import SIGNALS
 from run_checkpoints import save_run, small_recipe
 
@@ -140,3 +144,61 @@ def test_train_and_merge_print_their_records_as_json(tmp_path, capsys):
     assert record == RunRecord.read(tmp_path / "run" / "record.json")
     assert main(["merge", str(tmp_path / "run"), "-o", str(tmp_path / "plain"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["missing"] == []
+
+
+def test_resume_auto_starts_and_goes_on_and_says_when_it_is_over(tmp_path, capsys):
+    flags = ["train", *TINY, "--checkpoint-interval", "1", "--resume", "auto", "-o"]
+    run = tmp_path / "run"
+    assert interrupted([*flags, run], step=2).returncode == 130
+    (run / "checkpoint.pt").unlink()  # as if it had been stopped before its first one
+    assert interrupted([*flags, run], step=3).returncode == 130
+    assert Checkpoint.load(run / "checkpoint.pt").step == 3
+    assert main([*flags, str(run)]) == 0
+    whole = (run / "model/model.safetensors").read_bytes()
+    capsys.readouterr()
+    assert main([*flags, str(run)]) == main(["train", "--resume", "-o", str(run)]) == 0
+    assert capsys.readouterr().out.count("finished before: ") == 2
+    assert main(["train", *TINY, "-o", str(tmp_path / "other")]) == 0
+    assert (tmp_path / "other/model/model.safetensors").read_bytes() == whole
+
+
+def test_a_run_stopped_before_its_first_checkpoint_is_started_by_the_same_command(tmp_path):
+    """It was told to resume, and then that there is nothing to resume."""
+    run = tmp_path / "run"
+    flags = ["train", *TINY, "-o", str(run)]
+    assert main(flags) == 0
+    for name in ("checkpoint.pt", "record.json"):
+        (run / name).unlink()
+    shutil.rmtree(run / "model")
+    assert sorted(path.name for path in run.iterdir() if path.name != ".lock") == ["metrics.jsonl", "recipe.toml"]
+    assert main(["train", "--resume", "-o", str(run)]) == 2
+    assert main(flags) == 0
+    assert (run / "record.json").is_file()
+
+
+@pytest.mark.slow
+def test_torchrun_restarts_a_run_that_died(tmp_path):
+    """One worker is killed in the middle; torchrun starts the command again, which goes on."""
+    (tmp_path / "dying.py").write_text(
+        "import os, signal\n"
+        "from pathlib import Path\n"
+        "from refconv.engine.stepping import Stepper\n"
+        "from refconv.cli import main\n"
+        "step, mark = Stepper.step, Path('died')\n"
+        "def dying(self, number, parts):\n"
+        "    if number == 5 and not mark.exists():\n"
+        "        mark.touch()\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return step(self, number, parts)\n"
+        "Stepper.step = dying\n"
+        "raise SystemExit(main())\n"
+    )
+    flags = ["train", *TINY, "--checkpoint-interval", "2", "-o"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "1", "--max-restarts", "1"]
+    command = [*launcher, "dying.py", *flags, "run", "--resume", "auto"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "died").exists()
+    assert main([*flags, str(tmp_path / "whole")]) == 0
+    weights = [(tmp_path / name / "model/model.safetensors").read_bytes() for name in ("run", "whole")]
+    assert weights[0] == weights[1]

@@ -141,8 +141,6 @@ def _usage(error: Exception) -> str:
         remedy = f"{context.command_path} --help shows what it takes"
         if recipe:
             remedy = f"give a recipe as --recipe {recipe}"
-        elif context.params.get("resume"):
-            remedy = "--resume takes no file: it resumes the run in --out"
         return str(RefconvError("unexpected argument", where=surplus[1], remedy=remedy))
     where = "" if context is None else f"; {context.command_path} --help says more"
     return " ".join(message.split()).rstrip(".") + where

@@ -1,4 +1,4 @@
-"""Lists as timm's train.py takes them: ``--mean 0.5 0.5 0.5`` and ``--model-kwargs a=1 b=2``."""
+"""Lists as timm's train.py takes them: ``--mean 0.5 0.5 0.5`` and ``--model-kwargs a=1 b=2``; ``--resume`` alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 NUMBERS, ENTRIES, WORDS = "N,N,...", "KEY=VALUE", "WORD,..."  #: What help shows for the values of such flags
+AUTO, ALONE = "[auto]", "alone"  #: Of a flag whose value may be left out, and what it is then
 
 
 def spread(command: Any, arguments: Sequence[str]) -> list[str]:
@@ -15,7 +16,10 @@ def spread(command: Any, arguments: Sequence[str]) -> list[str]:
     of any kind where the command takes no arguments but flags.
     """
     kinds = {
-        flag: one.metavar for one in command.params for flag in one.opts if one.metavar in {NUMBERS, ENTRIES, WORDS}
+        flag: one.metavar
+        for one in command.params
+        for flag in one.opts
+        if one.metavar in {NUMBERS, ENTRIES, WORDS, AUTO}
     }
     bare = all(one.param_type_name == "option" for one in command.params)
     found: list[str] = []
@@ -24,7 +28,9 @@ def spread(command: Any, arguments: Sequence[str]) -> list[str]:
         word = words.pop(0)
         kind = kinds.get(word)
         found.append(word)
-        if kind is None or not words:
+        if kind == AUTO and (not words or words[0].startswith("-")):
+            found.append(ALONE)
+        if kind in {None, AUTO} or not words:
             continue
         values = [words.pop(0)]
         while words and _belongs(words[0], kind, bare=bare):

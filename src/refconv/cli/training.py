@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from refconv.cli.arguments import ALONE, AUTO
 from refconv.cli.options import FAILED, Json, RecipeFile, option, switch, table, with_recipe_flags
 from refconv.errors import SettingError, StudyError
 from refconv.models.run_folder import RunFolder
@@ -28,6 +29,10 @@ Output = Annotated[Path | None, option("FOLDER", _OUTPUT, "--output", hidden=Tru
 Experiment = Annotated[str | None, option("NAME", "name of the run's folder in --output", "--experiment", hidden=True)]
 
 
+_WAYS = "resume the run in --out, its recipe is the default; auto: start it if it has no checkpoint yet"
+_RESUME = option(AUTO, _WAYS, "--resume")
+
+
 @with_recipe_flags()
 def train(
     flags: Mapping[str, Any],
@@ -35,7 +40,7 @@ def train(
     output: Output = None,
     experiment: Experiment = None,
     recipe: RecipeFile = None,
-    resume: Annotated[bool, switch("--resume", "resume the run in --out; its recipe is the default")] = False,
+    resume: Annotated[str | None, _RESUME] = None,
     dry_run: Annotated[bool, switch("--dry-run", "open data and model, time a few steps, show the plan, stop")] = False,
     as_json: Json = False,
 ) -> None:
@@ -43,9 +48,14 @@ def train(
 
     The run folder gets the recipe, metrics, a resumable checkpoint, a record, and the plain result in RUN/model.
     """
+    if resume not in {None, ALONE, "auto"}:
+        remedy = "write --resume without a value, or auto; the folder of the run is --out"
+        raise SettingError("not a way to resume", where="--resume", expected="auto", found=repr(resume), remedy=remedy)
     if dry_run and resume:
         raise SettingError("cannot be combined with --resume", where="--dry-run")
     folder = None if dry_run and not (out or output or experiment) else _folder(out, output, experiment)
+    if resume == "auto" and folder is not None and not RunFolder(folder).checkpoint_file.is_file():
+        resume = None
     if folder is not None and recipe is None and resume:
         recipe = RunFolder(folder).recipe_to_resume()
         known = Recipe.from_toml(recipe)
@@ -64,7 +74,7 @@ def train(
         return
     from refconv.engine.loop import train as run
 
-    record = run(settings, folder, resume=resume, show=not as_json)
+    record = run(settings, folder, resume=resume is not None, show=not as_json)
     if as_json and first:
         typer.echo(record.to_json(), nl=False)
     elif quiet() and first:

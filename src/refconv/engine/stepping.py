@@ -161,7 +161,9 @@ def make_schedule(optimizer: Optimizer, recipe: Recipe, *, steps_per_epoch: int)
             updates_per_epoch=steps_per_epoch,
             **recipe.sched_kwargs,
         )
-    except (TypeError, ValueError, AssertionError) as error:
+        if isinstance(schedule, Scheduler):
+            schedule.step_update(0)
+    except (ArithmeticError, TypeError, ValueError, AssertionError) as error:
         raise RecipeError(f"{recipe.sched} does not take these settings", where="sched", found=str(error)) from error
     if recipe.sched == "none":
         for group in optimizer.param_groups:

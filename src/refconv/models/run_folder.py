@@ -46,6 +46,8 @@ class RunFolder:
         with locked(self.path, "run folder"):
             begun = spoilt = False
             try:
+                if not resume and self._never_began():
+                    self._clear()
                 present = self._present()
                 if resume and not self.checkpoint_file.is_file():
                     raise self._nothing_to_resume()
@@ -65,11 +67,20 @@ class RunFolder:
     def clear(self) -> None:
         """Remove everything in the folder but its lock, which is held meanwhile."""
         with locked(self.path, "run folder"):
-            for entry in self.path.iterdir():
-                if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry)
-                elif entry.name != LOCK_FILE:
-                    entry.unlink()
+            self._clear()
+
+    def _clear(self) -> None:
+        for entry in self.path.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.name != LOCK_FILE:
+                entry.unlink()
+
+    def _never_began(self) -> bool:
+        """Return whether a run was stopped here before its first checkpoint, so that nothing is lost by starting it."""
+        first = {self.recipe_file.name, self.metrics_file.name, self.loggers_file.name, self.tensorboard_folder.name}
+        present = set(self._present())
+        return self.recipe_file.name in present and present <= first
 
     def _present(self) -> list[str]:
         """Return the names of what is here, without the lock and what a killed process left half written."""

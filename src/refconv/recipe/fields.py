@@ -63,7 +63,9 @@ class Settings:
         "file with the class of each folder: lines FOLDER,CLASS, or JSON", None, may_change=True
     )
     val_split: float = _data("fraction of the training data kept for validation", 0.0, least=0, most=0.9)
-    img_size: int | None = _data("image side in pixels; default: that of the model, else of the images", None, least=1)
+    img_size: int | None = _data(
+        "image side in pixels; default: that of the model, else of the images", None, least=1, most=32768
+    )
     interpolation: str | None = _data(
         "resampling of images; default: that of the model", None, choices=("bilinear", "bicubic", "nearest", "random")
     )
@@ -80,7 +82,7 @@ class Settings:
     noise: float = _data("restoration: noise level (0-255)", 0.0, least=0, task="restoration")
     upscale: int = _data("restoration: factor of super-resolution", 1, least=1, most=4, task="restoration")
     patch_size: int = _data("restoration: side of the training patches in pixels", 64, least=8, task="restoration")
-    crop_pct: float | None = _data("fraction of the image's side kept in evaluation", None, above=0, most=1)
+    crop_pct: float | None = _data("fraction of the image's side kept in evaluation", None, least=0.01, most=1)
     mean: tuple[float, ...] | None = _data(
         "mean of each channel, or one of all; default: that of the model, else of the data", None
     )

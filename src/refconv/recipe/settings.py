@@ -64,6 +64,9 @@ def coerced(name: str, hint: Any, value: Any) -> Any:
     raise RecipeError("wrong type", where=name, expected=expected, found=repr(value))
 
 
+_FLOAT32 = (2 - 2**-23) * 2.0**127
+
+
 def check_range(field: dataclasses.Field[Any], value: Any) -> None:
     """Check a value of the right type against the choices and limits of its field."""
     limits = field.metadata
@@ -78,6 +81,9 @@ def check_range(field: dataclasses.Field[Any], value: Any) -> None:
             continue
         if not float("-inf") < item < float("inf"):
             raise RecipeError("not a finite number", where=field.name, found=str(item))
+        if isinstance(item, float) and abs(item) > _FLOAT32:
+            expected = f"at most {_FLOAT32:.2g}, the largest number of float32"
+            raise RecipeError("too large", where=field.name, expected=expected, found=f"{item:g}")
         for bound, holds, words in bounds:
             limit = limits[bound]
             if limit is not None and not holds(item, limit):
