@@ -9,9 +9,9 @@ from integration_pages import PAGES, TESTS, blocks
 NAMES = sorted(page.stem for page in PAGES.glob("*.md") if page.stem != "index")
 
 
-def test_every_page_has_a_test_and_every_test_a_page():
-    tests = sorted(file.stem.removeprefix("test_") for file in TESTS.glob("*/test_*.py"))
-    assert tests == NAMES
+def test_every_page_has_a_test_and_every_test_of_a_page_its_page():
+    tests = [file for file in TESTS.glob("*/test_*.py") if "run_page(" in file.read_text(encoding="utf-8")]
+    assert sorted(file.stem.removeprefix("test_") for file in tests) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)

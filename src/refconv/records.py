@@ -42,8 +42,12 @@ class Record:
         return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
     def to_json(self) -> str:
-        """Return the record as indented JSON text that ends in a newline."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        """Return the record as JSON text that ends in a newline."""
+        return self.as_text(self.to_dict())
+
+    def as_text(self, values: Mapping[str, Any]) -> str:
+        """Return what the record holds, or this with a digest, as indented JSON text."""
+        return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_dict(cls: type[Self], data: dict[str, Any]) -> Self:
@@ -79,7 +83,7 @@ class Record:
 
     def file_text(self) -> str:
         """Return what a file of this record holds: its JSON with a digest."""
-        return json.dumps(with_digest(self.to_dict()), indent=2, ensure_ascii=False) + "\n"
+        return self.as_text(with_digest(self.to_dict()))
 
     def write(self, path: Path | str) -> None:
         """Write the record to ``path`` as JSON with a digest."""

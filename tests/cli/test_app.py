@@ -135,8 +135,8 @@ def test_main_ends_with_130_when_interrupted(monkeypatch, capsys, error, words):
 
 def test_app_lists_the_commands_of_the_readme():
     assert [command.name for command in app.registered_commands] == [
-        "improve", "plan", "train", "eval", "predict", "merge", "adopt", "verify", "export", "bench", "compare", "analyze",
-        "report", "demo",
+        "improve", "plan", "train", "eval", "predict", "merge", "adopt", "verify", "export", "bench", "compare",
+        "analyze", "report", "demo",
     ]  # fmt: skip
 
 

@@ -1,12 +1,12 @@
 """What a comparison says: the right numbers, the same words for better and worse, and a record that comes back."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from refconv.records import content_of
 from refconv.studies import Comparison, pages
 from refconv.studies.comparison import BaseResult, Tried
 from refconv.studies.statistics import holm, seeds_needed
@@ -137,9 +137,9 @@ def test_a_comparison_comes_back_from_json_the_same(found, tmp_path):
     found.write(tmp_path / "comparison.json")
     assert Comparison.read(tmp_path / "comparison.json") == found
     text = (tmp_path / "comparison.json").read_text(encoding="utf-8")
-    assert json.loads(text) == found.to_dict()  # a line for each entry, each cell, each contrast and each base
+    assert content_of(text) == found.to_dict()  # a line for each entry, each cell, each contrast and each base
     lists = [found.cells, found.contrasts, found.bases]
-    assert len(text.splitlines()) == 2 + len(found.to_dict()) + sum(len(some) + 1 for some in lists)
+    assert len(text.splitlines()) == 3 + len(found.to_dict()) + sum(len(some) + 1 for some in lists)
 
 
 def test_the_plot_depends_on_the_record_alone(found, tmp_path):

@@ -102,7 +102,7 @@ class Comparison(Record):
     #: how measures were computed, by name, where the field has several definitions of one name
     definitions: dict[str, str] = field(default_factory=dict)
 
-    def to_json(self) -> str:
+    def as_text(self, values: Mapping[str, Any]) -> str:
         """Return compact JSON text with a line for each entry, and one for each base, cell and contrast."""
 
         def compact(value: Any) -> str:
@@ -112,7 +112,7 @@ class Comparison(Record):
             tables = isinstance(value, list) and any(isinstance(item, dict) for item in value)
             return "[\n" + ",\n".join(map(compact, value)) + "\n]" if tables else compact(value)
 
-        return "{\n" + ",\n".join(f"{compact(name)}:{lines(value)}" for name, value in self.to_dict().items()) + "\n}\n"
+        return "{\n" + ",\n".join(f"{compact(name)}:{lines(value)}" for name, value in values.items()) + "\n}\n"
 
     def cell(self, architecture: str, method: str) -> CellResult | None:
         """Return the result of a cell, if there is one."""

@@ -21,6 +21,7 @@ from refconv.methods.registry import method_of
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.opening import open_model
 from refconv.process.distributed import Processes
+from refconv.process.interruption import StoppedError
 from refconv.studies.comparison import MEASURES
 from refconv.tasks.model_data import data_for
 from refconv.tasks.registry import task_of
@@ -111,7 +112,7 @@ def test_run_that_broke_off_in_mid_epoch_ends_in_the_same_bits(folder, tmp_path,
 
     with monkeypatch.context() as patch:
         patch.setattr(Metrics, "write", breaking)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(StoppedError):
             train(recipe(folder, **settings), tmp_path / "broken", show=False)
     assert Checkpoint.load(tmp_path / "broken/checkpoint.pt").step == 9  # of 8 in an epoch
     train(recipe(folder, **settings), tmp_path / "broken", resume=True, show=False)
