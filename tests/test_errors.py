@@ -1,6 +1,9 @@
 """Remedies of errors."""
 
-from refconv.errors import did_you_mean
+import json
+from pathlib import Path
+
+from refconv.errors import RefconvError, did_you_mean, printable
 
 
 def test_did_you_mean_names_close_words_only():
@@ -10,3 +13,20 @@ def test_did_you_mean_names_close_words_only():
     assert did_you_mean("efficientnet_lite", lites) == expected
     assert did_you_mean("xyz", ["cosine", "step"]) is None
     assert did_you_mean("--nosuch", ["--out", "--amp"]) is None  # what they share are the dashes
+
+
+def test_names_reach_a_terminal_as_text_and_json_stays_json():
+    hostile = [*map(chr, range(0x20)), "\x7f", "\x80", "\x9b", "\u202e", "\u2066", "\U000e0001"]
+    for one in hostile:
+        shown = printable(f"cat{one}")
+        assert shown.isprintable()
+        assert shown.isascii()
+        assert json.loads(f'"{shown}"') == f"cat{one}"
+    assert printable("cat\u00a0\u732b e\u0301") == "cat\u00a0\u732b e\u0301"
+    assert str(RefconvError("a\nb", where="x\x1b[31m")) == "x\\u001b[31m: a b"
+
+
+def test_no_command_prints_by_itself():
+    """They say, which names control characters."""
+    files = Path(__file__).parents[1].glob("src/refconv/cli/*.py")
+    assert [file.name for file in files if "typer.echo(" in file.read_text(encoding="utf-8")] == ["saying.py"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -38,14 +39,16 @@ def printable(text: str, *, lines: bool = False) -> str:
 
     Example:
         >>> printable("cat\x1b[31m\u202e"), printable("a\tb"), printable("one\ntwo", lines=True)
-        ('cat\\x1b[31m\\u202e', 'a\\tb', 'one\ntwo')
+        ('cat\\u001b[31m\\u202e', 'a\\tb', 'one\ntwo')
     """
     return "".join(one if one.isprintable() or (lines and one in "\n\t") else _named(one) for one in text)
 
 
 def _named(character: str) -> str:
     # Spaces of other kinds count as not printable, and do no harm.
-    return character if unicodedata.category(character) == "Zs" else repr(character)[1:-1]
+    if unicodedata.category(character) == "Zs":
+        return character
+    return "\\u007f" if character == "\x7f" else json.dumps(character)[1:-1]
 
 
 class RefconvError(ValueError):

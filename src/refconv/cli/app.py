@@ -17,9 +17,10 @@ from refconv.cli import exporting, measuring, models, recipes, training
 from refconv.cli.absent import ABSENT, USUAL
 from refconv.cli.arguments import spread
 from refconv.cli.extras import ABOUT, not_installed
+from refconv.cli.saying import say
 from refconv.cli.trusting import with_trust
 from refconv.cli.volume import with_volume
-from refconv.errors import RefconvError, RefconvWarning, did_you_mean
+from refconv.errors import RefconvError, RefconvWarning, did_you_mean, printable
 from refconv.process.interruption import StoppedError, status_of_stop
 from refconv.process.volume import quiet
 
@@ -52,7 +53,7 @@ _SURPLUS = re.compile(r"Got unexpected extra arguments? ?(?:\(s\) )?\((.*)\)")
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"refconv {importlib.metadata.version('refconv')}")
+        say(f"refconv {importlib.metadata.version('refconv')}")
         raise typer.Exit
 
 
@@ -115,7 +116,7 @@ def _warnings_as_lines() -> Iterator[None]:
                 usual(message, category, *where, **more)
             elif str(message) not in said and not quiet():
                 said.add(str(message))
-                print(f"refconv: warning: {message}", file=sys.stderr)
+                print(f"refconv: warning: {printable(str(message))}", file=sys.stderr)
 
         warnings.showwarning = show
         warnings.simplefilter("always", RefconvWarning)

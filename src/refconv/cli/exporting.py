@@ -10,6 +10,7 @@ import typer
 
 from refconv.cli import options
 from refconv.cli.options import FAILED, PREPROCESSING, REFERENCE, option, switch, with_recipe_flags
+from refconv.cli.saying import say
 from refconv.errors import RunError
 
 _FILE = "the file to write: .onnx, .pt2, .torchscript or .xml; of the format hub, a folder"
@@ -72,7 +73,7 @@ def export(
     hub = hub_options(config, {**known, **({"force": force} if config.format == "hub" else {})})
     opened = open_model(model, pretrained=pretrained, model=like, task=task, flags=flags)
     record = export_opened(opened, out, config, Evidence(data, data_dir), hub=hub)
-    typer.echo(record.to_json() if as_json else str(record), nl=not as_json)
+    say(record.to_json() if as_json else str(record), nl=not as_json)
     if not record.holds:
         raise typer.Exit(FAILED)
 
@@ -97,4 +98,4 @@ def bench(
 
     pair = open_pair(before, after, model=model, pretrained=pretrained, flags=flags)
     record = measured(*pair, batch_size=batch_size, repetitions=repetitions)
-    typer.echo(record.to_json() if as_json else str(record), nl=not as_json)
+    say(record.to_json() if as_json else str(record), nl=not as_json)

@@ -13,8 +13,9 @@ import typer
 
 from refconv.cli import options
 from refconv.cli.options import PREPROCESSING, REFERENCE, flag, option, switch, with_recipe_flags
+from refconv.cli.saying import say
 from refconv.cli.volume import note
-from refconv.errors import ModelError, RunError, SettingError
+from refconv.errors import ModelError, RunError, SettingError, printable
 from refconv.process.volume import quiet
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def eval_(
     if not found.finite:
         remedy = "check the preprocessing and how the weights were trained"
         raise ModelError("its outputs on this data are not finite, so it has no loss", where=model, remedy=remedy)
-    typer.echo(found.to_json() if as_json else f"{model} on {images.info.name}, {split}: {found}", nl=not as_json)
+    say(found.to_json() if as_json else f"{model} on {images.info.name}, {split}: {found}", nl=not as_json)
 
 
 @with_recipe_flags(PREPROCESSING)
@@ -100,12 +101,12 @@ def predict(
     found = []
     for file, prediction in predictions(opened, files, device=choose_device(device), threshold=threshold):
         line = json.dumps({"image": str(file), **prediction.content}, ensure_ascii=False)
-        typer.echo(line if as_json else f"{file}: {prediction.words}")
+        say(line if as_json else printable(f"{file}: {prediction.words}"))
         found.append((file, prediction))
     if out is not None:
         save_predictions(out, found)
         if not as_json and not quiet():
-            typer.echo(f"written to {out}")
+            say(f"written to {out}")
 
 
 @with_recipe_flags(PREPROCESSING)
@@ -154,9 +155,9 @@ def analyze(
         records = {name: record.to_dict() for name, record in analysis.records.items()}
         pair = ModelPair(analysis.facts.after.method or "after", analysis.facts, analysis.records)
         verdicts = {name: found.to_dict() for name, found in judgements([pair]).items()}
-        typer.echo(json.dumps({**records, "verdicts": verdicts}, ensure_ascii=False))
+        say(json.dumps({**records, "verdicts": verdicts}, ensure_ascii=False))
     else:
-        typer.echo("\n\n".join(f"{name}\n\n{record}" for name, record in analysis.records.items()))
+        say("\n\n".join(f"{name}\n\n{record}" for name, record in analysis.records.items()))
     for name, reason in analysis.facts.left_out.items():
         note(f"{name} left out: {reason}")
     if out is not None:
@@ -223,7 +224,7 @@ def report(
     pairs = [replace(pair, name=name) for pair, name in zip(pairs, names, strict=True)]
     written = write_report(pairs, page, title=title)
     found = {"page": str(written.path), "measures": written.sections, "results": dict(written.headlines)}
-    typer.echo(json.dumps(found, ensure_ascii=False) if as_json else str(written))
+    say(json.dumps(found, ensure_ascii=False) if as_json else str(written))
 
 
 def _chosen(pair: ModelPair, only: list[str] | None) -> ModelPair:

@@ -11,6 +11,7 @@ import typer
 
 from refconv.cli import options
 from refconv.cli.options import FAILED, PREPROCESSING, REFERENCE, chosen, flag, option, switch, with_recipe_flags
+from refconv.cli.saying import say
 from refconv.cli.volume import note
 from refconv.config import FIELDS, RefocusConfig
 from refconv.errors import RunError, SettingError
@@ -62,9 +63,9 @@ def plan(
         found = surgery.plan_of(model, method, **settings)
     else:
         found = surgery.fit_budget(model, method, budget, **settings)
-    typer.echo(found.to_json() if as_json else str(found), nl=not as_json)
+    say(found.to_json() if as_json else str(found), nl=not as_json)
     if stages is not None and isinstance(found, surgery.Plan):
-        typer.echo(f"\n{found.stages(stages)}")
+        say(f"\n{found.stages(stages)}")
 
 
 def method_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,7 +119,7 @@ def merge(
         before, words = _merge_run(file, out)
     written = open_model(str(out))
     certificate = task_named(written.task).certify(before, written.model, random_input(written, 16))
-    typer.echo(certificate.to_json() if as_json else f"{out}: {words}\n{certificate}", nl=not as_json)
+    say(certificate.to_json() if as_json else f"{out}: {words}\n{certificate}", nl=not as_json)
     if not (certificate.same_structure and certificate.same_outputs):
         raise typer.Exit(FAILED)
 
@@ -196,7 +197,7 @@ def adopt(
         weights, settings.pop("model"), out, class_names=names, data=data, data_dir=data_dir, preprocessing=given,
         **settings,
     )  # fmt: skip
-    typer.echo(record.to_json() if as_json else str(record), nl=not as_json)
+    say(record.to_json() if as_json else str(record), nl=not as_json)
     if not record.holds:
         raise typer.Exit(FAILED)
 
@@ -242,6 +243,6 @@ def verify(
     one, other = first.stored_dtypes(), second.stored_dtypes()
     unlike = tuple(f"{name}: {one[name]} -> {other[name]}" for name in one if one[name] != other.get(name, one[name]))
     certificate = replace(certificate, dtypes=unlike)
-    typer.echo(certificate.to_json() if as_json else str(certificate), nl=not as_json)
+    say(certificate.to_json() if as_json else str(certificate), nl=not as_json)
     if not certificate.same_structure or (equal and not certificate.same_outputs):
         raise typer.Exit(FAILED)

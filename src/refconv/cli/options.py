@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from refconv.cli.arguments import ENTRIES, NUMBERS, WORDS
+from refconv.cli.saying import say
 from refconv.errors import SettingError
 from refconv.recipe.recipe import Recipe
 from refconv.recipe.settings import check_range, coerced
@@ -185,7 +186,7 @@ def _help_all(count: int) -> inspect.Parameter:
         if wanted:
             for parameter in context.command.params:
                 parameter.hidden = False  # type: ignore[attr-defined]  # an option's
-            typer.echo(context.get_help())
+            say(context.get_help())
             raise typer.Exit
 
     shown = typer.Option(

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from refconv.cli.options import Json, switch
+from refconv.cli.saying import say
 from refconv.errors import RunError
 from refconv.recipe import shipped
 
@@ -30,17 +31,17 @@ def ls(as_json: Json = False) -> None:
         for name, path in shipped.shipped(kind).items()
     ]
     if as_json:
-        typer.echo(json.dumps([{"name": name, "about": about} for name, about in rows], ensure_ascii=False))
+        say(json.dumps([{"name": name, "about": about} for name, about in rows], ensure_ascii=False))
         return
     width = max((len(name) for name, _ in rows), default=0)
     for name, about in rows:
-        typer.echo(f"{name:<{width}}  {about}")
+        say(f"{name:<{width}}  {about}")
 
 
 def show(name: _NAME, as_json: Json = False) -> None:
     """Print a recipe or study."""
     text = shipped.named(name).read_text(encoding="utf-8")
-    typer.echo(json.dumps(tomllib.loads(text), ensure_ascii=False) + "\n" if as_json else text, nl=False)
+    say(json.dumps(tomllib.loads(text), ensure_ascii=False) + "\n" if as_json else text, nl=False)
 
 
 def cp(
@@ -57,4 +58,4 @@ def cp(
     if not target.parent.is_dir():
         raise RunError("is no folder", where=str(target.parent), remedy="make it first, or give another place")
     shutil.copyfile(source, target)
-    typer.echo(json.dumps({"file": str(target)}) if as_json else str(target))
+    say(json.dumps({"file": str(target)}) if as_json else str(target))

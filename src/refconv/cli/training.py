@@ -13,6 +13,7 @@ import typer
 
 from refconv.cli.arguments import ALONE, AUTO
 from refconv.cli.options import FAILED, Json, RecipeFile, option, switch, table, with_recipe_flags
+from refconv.cli.saying import say
 from refconv.errors import SettingError, StudyError
 from refconv.models.run_folder import RunFolder
 from refconv.named_code import check_trusted
@@ -70,17 +71,17 @@ def train(
 
         planned = plan_run(settings)
         if first:
-            typer.echo(planned.to_json() if as_json else str(planned), nl=not as_json)
+            say(planned.to_json() if as_json else str(planned), nl=not as_json)
         return
     from refconv.engine.loop import train as run
 
     record = run(settings, folder, resume=resume is not None, show=not as_json)
     if as_json and first:
-        typer.echo(record.to_json(), nl=False)
+        say(record.to_json(), nl=False)
     elif quiet() and first:
         from refconv.engine.loop import last_line
 
-        typer.echo(last_line(record, settings, RunFolder(folder)))
+        say(last_line(record, settings, RunFolder(folder)))
 
 
 def _folder(out: Path | None, output: Path | None, experiment: str | None) -> Path:
@@ -171,7 +172,7 @@ def improve(
     if dry_run:
         planned = plan_improvement(common, folder, config, given=given)
         if as_json or quiet():
-            typer.echo(planned.to_json() if as_json else "\n".join(said(planned)), nl=not as_json)
+            say(planned.to_json() if as_json else "\n".join(said(planned)), nl=not as_json)
         return
     record = improve_recipe(common, folder, config, given=given)
     assert record is not None  # this is no dry run
@@ -183,14 +184,14 @@ def _tell(record: ImproveRecord, out: Path, *, as_json: bool = False) -> None:
     from refconv.improvement import improving, verdict
 
     if as_json:
-        typer.echo(record.to_json(), nl=False)
+        say(record.to_json(), nl=False)
     elif sys.stdout.isatty():
         _draw(verdict.result_table(record), record.verdict, right=True)
-        typer.echo(f"\n{record.certificate}")
+        say(f"\n{record.certificate}")
     else:
-        typer.echo(f"\n{verdict.markdown(record)}")
+        say(f"\n{verdict.markdown(record)}")
     if not as_json:
-        typer.echo(f"\n{out}: model, {improving.REPORT_FILE}, {improving.RECORD_FILE}")
+        say(f"\n{out}: model, {improving.REPORT_FILE}, {improving.RECORD_FILE}")
     if not (record.certificate.same_structure and all(one.holds for one in record.exports)):
         raise typer.Exit(FAILED)
 
@@ -228,20 +229,20 @@ def compare(
     if dry_run:
         found = conduct.preview(read, folder, config)
         if as_json:
-            typer.echo(found.to_json(), nl=False)
+            say(found.to_json(), nl=False)
             return
         _print(found.table)
-        typer.echo(str(found))
+        say(str(found))
         return
     comparison = conduct.compare(read, folder, config)
     if as_json:
-        typer.echo(comparison.to_json(), nl=False)
+        say(comparison.to_json(), nl=False)
         return
     _print(pages.results(comparison))
     for line in (*pages.sentences(comparison), "", *pages.notes(comparison)):
-        typer.echo(line)
+        say(line)
     files = [conduct.RECORD_FILE, conduct.PAGE_FILE, *(conduct.PLOT_FILES if comparison.contrasts else ())]
-    typer.echo(f"\n{folder}: {', '.join(files)}")
+    say(f"\n{folder}: {', '.join(files)}")
 
 
 def _print(rows: list[tuple[str, ...]]) -> None:
@@ -251,7 +252,7 @@ def _print(rows: list[tuple[str, ...]]) -> None:
         return
     from refconv.studies.pages import table
 
-    typer.echo(f"\n{table(rows)}\n")
+    say(f"\n{table(rows)}\n")
 
 
 def _draw(rows: Sequence[Sequence[str]], caption: str | None = None, *, right: bool = False) -> None:
@@ -311,4 +312,4 @@ def scenes(
     out = out or default_folder()
     scenes: dict[str, Any] = {"train": train, "val": val, "test": test, "size": size, "items": counts}
     record = make_scenes(out, **scenes, seed=seed, source=source, root=data_dir, force=force, show=not as_json)
-    typer.echo(record.to_json() if as_json else f"{out}: {record}", nl=not as_json)
+    say(record.to_json() if as_json else f"{out}: {record}", nl=not as_json)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from refconv.cli.saying import say
 from refconv.errors import RefconvError, SettingError
 from refconv.process.volume import quiet as is_quiet, volume
 
@@ -48,4 +49,4 @@ def with_volume(command: Callable[..., Any]) -> Callable[..., Any]:
 def note(line: str) -> None:
     """Say something beside the result, on standard error."""
     if not is_quiet():
-        typer.echo(line, err=True)
+        say(line, err=True)

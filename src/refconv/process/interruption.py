@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
-from refconv.errors import RunError
+from refconv.errors import RunError, printable
 
 PATIENCE = 10.0  #: Seconds that a step may take to end after a signal; schedulers kill after 30 seconds, as a rule
 INTERRUPTED = 130  #: Exit status after Ctrl-C; after another signal 128 and its number, as shells say it
@@ -132,7 +132,7 @@ def leave(words: str | None) -> NoReturn:
     """End the process at once, with its workers and a last line on standard error, while its main thread is busy."""
     try:
         if words is not None:
-            print(f"refconv: {words}", file=sys.stderr, flush=True)
+            print(f"refconv: {printable(words)}", file=sys.stderr, flush=True)
         sys.stdout.flush()
         from multiprocessing import active_children  # help must not wait for it
 

@@ -11,6 +11,7 @@ from rich import progress as rich
 from rich.console import Console
 from rich.table import Column
 
+from refconv.errors import printable
 from refconv.process.volume import quiet
 
 _BETWEEN_MOVES = 0.1  #: Seconds between two moves of a bar at least: a step may take less than a millisecond
@@ -69,6 +70,7 @@ class Display:
 
     def say(self, line: str) -> None:
         """Show a line that stays: above the bar, or at once in a pipe."""
+        line = printable(line, lines=True)
         if self.terminal:
             self.bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
         elif self._show:
