@@ -148,6 +148,16 @@ def test_a_step_that_the_run_does_not_have_is_refused_without_a_digest_too(step,
     assert "kept no digest" in said
 
 
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: damaged(path, 20)])
+def test_changed_metrics_are_said(change, copy, capsys):
+    (copy / "record.json").unlink()
+    change(copy / "metrics.jsonl")
+    assert main(["train", "--resume", "--out", str(copy)]) == 0
+    assert capsys.readouterr().err.count("metrics.jsonl: was changed or removed since the checkpoint") == 1
+    (copy / "record.json").unlink()
+    assert main(["train", "--resume", "--out", str(copy)]) == 0
+
+
 def test_files_of_earlier_versions_are_read_with_a_note(copy):
     path = copy / "checkpoint.pt"
     content, whole = split_digest(torch.load(path, weights_only=True))

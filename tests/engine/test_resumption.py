@@ -3,6 +3,7 @@
 One process here; two through torchrun in test_torchrun.py.
 """
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -161,6 +162,7 @@ def test_a_run_can_be_resumed_at_every_step(tmp_path):
         folder = tmp_path / str(step)
         folder.mkdir()
         (saved / f"{step}.pt").rename(folder / "checkpoint.pt")
+        shutil.copyfile(tmp_path / "kept/metrics.jsonl", folder / "metrics.jsonl")
         train(recipe, folder, resume=True, show=False)
         result = load_file(folder / "model/model.safetensors")
         assert all(torch.equal(result[key], value) for key, value in expected.items()), step

@@ -309,6 +309,7 @@ class Loop:
                     loss=None if self.stepper.trained_loss is None else self.stepper.trained_loss.state_dict(),
                     seconds=self.seconds,
                     metrics_length=self._metrics.saved_length(),
+                    metrics_hash=self._metrics.hash(),
                     train_loss=self.train_loss,
                     losses=losses,
                     validation=[dataclasses.asdict(point) for point in self.validation],

@@ -91,7 +91,8 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
             if processes.first:
                 length = 0 if checkpoint is None else checkpoint.metrics_length
                 loggers = Loggers(recipe, folder, step=loop.step)
-                metrics = stack.enter_context(Metrics(folder, length=length, loggers=loggers))
+                written = None if checkpoint is None else checkpoint.metrics_hash
+                metrics = stack.enter_context(Metrics(folder, length=length, written=written, loggers=loggers))
         title = f"{recipe.method} {recipe.model.rpartition(':')[2]}"
         shown = StepDisplay(title, start=loop.step, total=loop.total, show=show and processes.first)
         stack.enter_context(shown)

@@ -7,35 +7,53 @@ A checkpoint notes the file's length; a resumed run cuts the file there, so no s
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from refconv.engine.loggers.several import Loggers
+from refconv.errors import RefconvWarning
 from refconv.models.run_folder import RunFolder, writing
 
 
 class Metrics:
-    """The open metrics of a run; what follows the first ``length`` bytes of metrics.jsonl is cut off."""
+    """The open metrics of a run; what follows the first ``length`` bytes of metrics.jsonl is cut off.
 
-    def __init__(self, folder: RunFolder, *, length: int = 0, loggers: Loggers | None = None) -> None:
+    It is said if these are not the bytes that were written, whose :meth:`hash` was ``written``.
+    """
+
+    def __init__(
+        self, folder: RunFolder, *, length: int = 0, written: str | None = None, loggers: Loggers | None = None
+    ) -> None:
         self._path, self._loggers = folder.metrics_file, loggers
         with writing(self._path):
             self._file = self._path.open("a", encoding="utf-8")
             if self._file.tell() > length:
                 self._file.truncate(length)
+            self._hashed = hashlib.sha256(self._path.read_bytes())
+        if written not in {None, self.hash()}:
+            message = "was changed or removed since the checkpoint: the curves of this run have a gap or a mistake"
+            warnings.warn(f"{self._path}: {message}", RefconvWarning, stacklevel=2)
 
     def write(self, kind: str, *, step: int, epoch: float, **numbers: float | None) -> None:
         """Write one line."""
         values = {name: n if n is not None and math.isfinite(n) else None for name, n in numbers.items()}
         with writing(self._path):
-            self._file.write(json.dumps({"kind": kind, "step": step, "epoch": round(epoch, 4), **values}) + "\n")
+            line = json.dumps({"kind": kind, "step": step, "epoch": round(epoch, 4), **values}) + "\n"
+            self._file.write(line)
             self._file.flush()
+        self._hashed.update(line.encode())
         if self._loggers is not None:
             finite = {name: value for name, value in values.items() if value is not None}
             self._loggers.metrics(kind, step=step, epoch=epoch, values=finite)
+
+    def hash(self) -> str:
+        """Return the SHA-256 of what metrics.jsonl holds, for a checkpoint."""
+        return self._hashed.hexdigest()
 
     def record(self, record: Mapping[str, Any]) -> None:
         """Tell the loggers the record of the finished run."""

@@ -37,6 +37,7 @@ class Checkpoint:
     optimizer: dict[str, Any]
     seconds: float  # spent training
     metrics_length: int  # bytes of metrics.jsonl written
+    metrics_hash: str | None = None  # SHA-256 of them; not in files of before 0.2
     train_loss: float | None = None  # mean of the last log interval; None before its end
     losses: list[float] = dataclasses.field(default_factory=list)  # since then
     validation: list[dict[str, Any]]  # the evaluations on the validation split so far
