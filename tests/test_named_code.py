@@ -10,7 +10,7 @@ import refconv
 from refconv.cli import main
 from refconv.data import opening
 from refconv.engine import Recipe, train
-from refconv.errors import TrustError
+from refconv.errors import SettingError, TrustError
 from refconv.models import builders
 from refconv.models.model_folder import load_model_folder
 from refconv.named_code import SOURCES, check_trusted, names_code, trusting
@@ -130,6 +130,15 @@ def test_every_source_of_models_and_data_is_known_to_name_no_code():
     sources |= {*opening._ON_A_DISK, "table", "arrays"}
     assert sources == SOURCES
     assert not [name for source in sources if names_code(name := f"{source}:name")]
+
+
+@pytest.mark.parametrize("name", [5, "", "my nets", ":", "nets.py:", "my_nets:"])
+def test_trust_refuses_what_names_no_code(name):
+    with trusting(False):
+        with pytest.raises(SettingError, match=r"trust: not a name of code; expected a module such as my_nets"):
+            refconv.trust("known", name)
+        with pytest.raises(TrustError):
+            check_trusted(["known:c"], where="run")
 
 
 def test_the_networks_of_the_package_need_no_trust():

@@ -12,7 +12,7 @@ import contextlib
 import re
 from collections.abc import Iterable, Iterator
 
-from refconv.errors import TrustError
+from refconv.errors import SettingError, TrustError
 
 SOURCES = frozenset((
     "torchvision", "local-dir", "hf-hub", "detector", "smp", "spandrel",
@@ -24,7 +24,8 @@ _OURS = re.compile(
     r"refconv\.(models|training)\.(networks|detectors|segmenters|restorers|detection_heads):[a-z]\w*"
     r"|refconv\.improvement\.handed_over:\w+"
 )
-_CODE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.\w+)*")
+_MODULE = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
+_CODE = re.compile(rf"{_MODULE}:[^\W\d]\w*(\.\w+)*")
 
 _trusted: set[str] = set()  #: Names that the user gave: modules, and functions of modules
 _ALL = ":"  #: Among them where everything is trusted; no name of code
@@ -47,10 +48,17 @@ def trust(*names: str) -> None:
 
     Only do this for files of people whose programs you would run.
 
+    Raises:
+        SettingError: if a name is none that a module or function can have.
+
     Example:
         >>> trust("my_nets")
         >>> check_trusted(["my_nets:small"], where="runs/one")
     """
+    for name in names:
+        if not (isinstance(name, str) and (re.fullmatch(_MODULE, name) or _CODE.fullmatch(name))):
+            expected = "a module such as my_nets, or a function such as my_nets:small"
+            raise SettingError("not a name of code", where="trust", expected=expected, found=repr(name))
     _trusted.update(names or [_ALL])
 
 
