@@ -139,6 +139,18 @@ def test_adapter_needs_a_refocused_model_to_save_and_a_plain_one_to_load(tmp_pat
         refconv.load_adapter(model, tmp_path / "a.safetensors")
 
 
+def test_adapter_says_where_it_cannot_be_written_or_read(tmp_path, pretrained):
+    model = trained(pretrained)
+    with pytest.raises(
+        CheckpointError, match=r"none/a: cannot be written \(No such file .*; make the folder .*none first"
+    ):
+        refconv.save_adapter(model, tmp_path / "none" / "a")
+    with pytest.raises(CheckpointError, match=r"cannot be written \(Is a directory\)$"):
+        refconv.save_adapter(model, tmp_path)
+    with pytest.raises(CheckpointError, match=r": a folder; expected a file that save_adapter wrote"):
+        refconv.load_adapter(pretrained, tmp_path)
+
+
 def test_fingerprint_depends_on_values_alone():
     weight = torch.randn(4, 3, 3, 3)
     same = weight.to(memory_format=torch.channels_last)

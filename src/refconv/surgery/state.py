@@ -204,6 +204,7 @@ def save_adapter(model: nn.Module, path: Path | str, *, rest: bool = True) -> No
 
     Raises:
         ModelError: if nothing in the model is refocused.
+        CheckpointError: if the file cannot be written.
     """
     check_plain(model, "save an adapter of")
     found = list(places(model))
@@ -223,7 +224,11 @@ def save_adapter(model: nn.Module, path: Path | str, *, rest: bool = True) -> No
         tensors |= {key: value for key, value in own.items() if key is not None and key not in kernels}
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     metadata = {"format": FORMAT, "version": str(VERSION), "rest": json.dumps(rest), "sites": json.dumps(layers)}
-    Path(path).write_bytes(file_bytes(tensors, metadata))  # save_file gives rights to the owner alone
+    try:
+        Path(path).write_bytes(file_bytes(tensors, metadata))  # save_file gives rights to the owner alone
+    except OSError as error:
+        remedy = None if Path(path).parent.is_dir() else f"make the folder {Path(path).parent} first"
+        raise CheckpointError(f"cannot be written ({error.strerror})", where=str(path), remedy=remedy) from error
 
 
 def load_adapter(model: nn.Module, path: Path | str) -> None:
@@ -307,7 +312,8 @@ def _check_bases(chosen: list[Layer], settings: dict[str, dict[str, Any]], where
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     where = str(path)
     if not path.is_file():
-        raise CheckpointError("no such file", where=where)
+        what, expected = ("a folder", "a file that save_adapter wrote") if path.is_dir() else ("no such file", None)
+        raise CheckpointError(what, where=where, expected=expected)
     try:
         with safe_open(where, framework="pt") as file:
             metadata = file.metadata() or {}
