@@ -3,10 +3,12 @@
 import re
 
 import pytest
+import torch
 from torch import nn
 
+import refconv
 from networks import EveryKind
-from refconv.errors import SettingError
+from refconv.errors import LayerError, SettingError
 from refconv.layers import find_layers, select, select_trained
 
 
@@ -78,3 +80,11 @@ def test_frozen_kernels_are_chosen_for_measuring_and_not_for_training():
     for include in (None, ["0", "1"]):
         assert [choice.skipped for choice in select_trained(layers, include)] == ["its weight is frozen", None]
     assert [choice.skipped for choice in select_trained(layers, exclude="0")] == ["excluded by '0'", None]
+
+
+@pytest.mark.parametrize("function", [refconv.refocus, refconv.param_groups])
+def test_kernels_made_in_inference_mode_are_refused(function):
+    with torch.inference_mode():
+        model = nn.Sequential(nn.Conv2d(2, 2, 3))
+    with pytest.raises(LayerError, match=r"0: the kernel was made under torch.inference_mode\(\).*; build the"):
+        function(model)

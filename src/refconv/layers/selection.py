@@ -124,11 +124,16 @@ def admitted(model: nn.Module, choices: Sequence[Choice], *, later: bool = False
 
 
 def check_base(weight: Tensor | None, name: str, label: str) -> None:
-    """Refuse a kernel that cannot serve as a base: lazy, on the meta device, not finite or all zero."""
+    """Refuse a kernel that cannot serve as a base: lazy, of the meta device or inference mode, not finite, all zero."""
     if weight is None or is_lazy(weight):
         what, remedy = "the kernel is not initialised yet", "run one batch through the model first"
     elif weight.is_meta:
         what, remedy = "the kernel has no values (meta device)", "materialise and load the model first"
+    elif weight.is_inference() and not torch.is_inference_mode_enabled():
+        what, remedy = (
+            "the kernel was made under torch.inference_mode() and cannot be trained",
+            "build the model outside",
+        )
     else:
         values = weight.full_tensor() if hasattr(weight, "full_tensor") else weight  # sharded kernels, gathered
         if not bool(torch.isfinite(values).all()):
