@@ -135,6 +135,18 @@ def test_wrong_masks_are_refused_and_change_nothing(function, mask, error, messa
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("function", [refconv.refocus, refconv.param_groups])
+def test_masks_come_by_names_and_may_be_of_numpy(function):
+    model, mask = network(), masks()["2"]
+    for wrong in ([mask], mask, mask.numpy()):
+        with pytest.raises(SettingError, match=f"mask: not masks; expected .* found {type(wrong).__name__}$"):
+            function(model, mask=wrong)
+    with pytest.raises(SettingError, match="mask of 2: not a mask; expected a boolean tensor, found ndarray"):
+        function(model, mask={"2": mask.numpy().astype("uint8")})
+    function(model, mask={"2": mask.numpy()})
+    assert torch.equal(model[2].weight != 0, mask)
+
+
 def test_a_mask_is_taken_back_if_refocusing_fails(monkeypatch):
     model = network()
     before = copy.deepcopy(model.state_dict())

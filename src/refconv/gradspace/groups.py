@@ -191,7 +191,7 @@ def param_groups(
     if listed and not isinstance(listed[0], Mapping):
         listed = [{"params": listed}]
     split = [part for group in listed for part in _split(group, geometries, start=config.start, decay=decay)]
-    pairs = matched(mask or {}, chosen)
+    pairs = matched(mask, chosen)
     if waiting and not chosen:
         kernels = "kernel is" if len(waiting) == 1 else f"{len(waiting)} kernels are"
         text = f"the {kernels} frozen: refocused once trainable and in a group of optimizer.add_param_group"

@@ -36,8 +36,10 @@ def read_masks(path: Path | str) -> dict[str, Tensor]:
     return masks
 
 
-def matched(masks: Masks, layers: Iterable[Layer]) -> list[tuple[Layer, Tensor]]:
+def matched(masks: Masks | None, layers: Iterable[Layer]) -> list[tuple[Layer, Tensor]]:
     """Return the layers that masks are for, all of them checked; ``NAME.weight`` is understood as ``NAME``.
+
+    Boolean arrays of numpy are masks too.
 
     Raises:
         SettingError: if a name is none of these layers, or a mask is not boolean or of another shape than its kernel.
@@ -45,12 +47,17 @@ def matched(masks: Masks, layers: Iterable[Layer]) -> list[tuple[Layer, Tensor]]
     """
     known = {layer.name: layer for layer in layers}
     found = []
-    for given, mask in masks.items():
+    if not isinstance(masks, Mapping | None):
+        expected, kind = "boolean tensors by the names of layers, as in {'layer1.0.conv1': mask}", type(masks).__name__
+        raise SettingError("not masks", where="mask", expected=expected, found=kind)
+    for given, mask in (masks or {}).items():
         name = given if given in known else given.removesuffix(f".{KERNEL}")
         if name not in known:
             expected, remedy = "one of the layers that are trained here", did_you_mean(name, known)
             raise SettingError(f"no such layer: {given!r}", where="mask", expected=expected, remedy=remedy)
         weight, where = known[name].weight, f"mask of {given}"
+        if str(getattr(mask, "dtype", None)) == "bool":  # of numpy; torch says torch.bool
+            mask = torch.as_tensor(mask)
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
             kind = str(mask.dtype) if isinstance(mask, Tensor) else type(mask).__name__
             raise SettingError("not a mask", where=where, expected="a boolean tensor", found=kind, remedy="mask != 0")

@@ -102,7 +102,7 @@ def reparametrize(
     chosen = admitted(model, choices)
     for layer in chosen:
         check_unsharded(layer)
-    pairs = matched(mask or {}, chosen)
+    pairs = matched(mask, chosen)
     with _masked(pairs):
         done = describe(model, choices, complete)
         transforms = transforms_at(chosen, lambda layer, scope: transform_at(layer, complete, scope))
