@@ -446,6 +446,27 @@ def test_unknown_sites_are_refused_with_the_closest_names():
         optimizer.base(model.norm.weight)
 
 
+def test_a_name_that_two_models_have_and_what_is_no_name_are_refused():
+    models = [nn.Sequential(nn.Conv2d(2, 2, 3)), nn.Sequential(nn.Conv2d(2, 2, 3))]
+    optimizer = refconv.RefocusSGD([group for model in models for group in refconv.param_groups(model)], lr=0.1)
+    with pytest.raises(SettingError, match="layer: '0' is the name of 2 layers; give the parameter of the one that"):
+        optimizer.refocus_weight("0")
+    assert torch.equal(optimizer.base(models[1][0].weight), models[1][0].weight)
+    with pytest.raises(
+        SettingError, match="layer: not a layer; expected the name of a layer or its parameter, found 0"
+    ):
+        optimizer.refocus_weight(0)
+
+
+def test_weight_decay_that_no_group_would_take_is_refused():
+    with pytest.raises(SettingError, match=r"weight_decay: has no effect.*; param_groups\(model, weight_decay=5.0\)"):
+        refconv.RefocusSGD(refconv.param_groups(EveryKind()), lr=0.1, weight_decay=5.0)
+    model = EveryKind()
+    optimizer = refconv.RefocusSGD(refconv.param_groups(model, groups=model.parameters()), lr=0.1, weight_decay=5.0)
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {5.0}
+    refconv.RefocusSGD(refconv.param_groups(EveryKind(), weight_decay=5.0), lr=0.1, weight_decay=5.0)
+
+
 def test_printing_names_counts_and_not_layouts():
     _, optimizer = made()
     text = repr(optimizer)

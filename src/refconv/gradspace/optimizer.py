@@ -55,13 +55,13 @@ class RefocusSGD(SGD):
     Args:
         params: what :func:`refconv.param_groups` returned, perhaps among other groups.
         lr, momentum, dampening, nesterov, maximize, foreach, fused: as in torch's SGD.
-        weight_decay: for groups that do not say their own.
+        weight_decay: for groups that do not say their own, as those that :func:`refconv.param_groups` makes itself do.
         max_norm: clip all gradients together to this norm before each step, by :meth:`clip_grad_norm_`; None does not.
 
     Raises:
         SettingError: if no group holds refocused kernels, layers and parameters do not fit together, ``max_norm`` is
-            not positive, or a random start or ``max_norm`` meets a part of the kernels only
-            (ZeroRedundancyOptimizer).
+            not positive, every group says another weight decay, or a random start or ``max_norm`` meets a part of the
+            kernels only (ZeroRedundancyOptimizer).
 
     Example:
         >>> import refconv
@@ -103,6 +103,13 @@ class RefocusSGD(SGD):
             what, remedy = "there are no refocused kernels among the parameters", "torch.optim.SGD trains plainly"
             expected = "the groups that refconv.param_groups(model) returns"
             raise SettingError(what, where="RefocusSGD", expected=expected, remedy=remedy)
+        # ZeroRedundancyOptimizer writes the one it was given into every group, and hands it on too.
+        if weight_decay and all(group.get("weight_decay", weight_decay) != weight_decay for group in groups):
+            what, remedy = (
+                "has no effect, since every group says its own",
+                f"param_groups(model, weight_decay={weight_decay})",
+            )
+            raise SettingError(what, where="weight_decay", remedy=remedy)
         ways: dict[str, Any] = {"maximize": maximize, "foreach": foreach, "fused": fused}
         super().__init__(groups, lr, momentum, dampening, weight_decay, nesterov, **ways)
         # Gradients must be unscaled before they are rewritten, since decay towards the base is not scaled.
@@ -281,7 +288,7 @@ class RefocusSGD(SGD):
         """Return a copy of the base of a layer (its name or parameter), whole and in its stored shape.
 
         Raises:
-            SettingError: if it is not refocused by this optimizer.
+            SettingError: if it is not refocused by this optimizer, or several layers have this name.
         """
         parameter, _ = self._found(layer)
         return gathered(self._base_so_far(parameter)).clone()
@@ -293,16 +300,30 @@ class RefocusSGD(SGD):
         After training from the zero start it is the one that kernel space would hold.
 
         Raises:
-            SettingError: if it is not refocused by this optimizer.
+            SettingError: if it is not refocused by this optimizer, or several layers have this name.
         """
         parameter, geometry = self._found(layer)
         return geometry.refocus_weight(gathered(parameter.detach()), gathered(self._base_so_far(parameter)))
 
     def _found(self, layer: str | Tensor) -> tuple[Tensor, KernelSpec]:
         self._associate()
-        for parameter, geometry in self._geometries.items():
-            if parameter is layer or (isinstance(layer, str) and plain_name(geometry.layer) == plain_name(layer)):
-                return parameter, geometry
+        given: Any = layer
+        if not isinstance(given, (str, Tensor)):
+            expected, found = "the name of a layer or its parameter", repr(given)
+            raise SettingError("not a layer", where="layer", expected=expected, found=found)
+        named = [
+            pair
+            for pair in self._geometries.items()
+            if pair[0] is layer or (isinstance(layer, str) and plain_name(pair[1].layer) == plain_name(layer))
+        ]
+        if len(named) > 1:
+            what, remedy = (
+                f"{layer!r} is the name of {len(named)} layers",
+                "give the parameter of the one that is meant",
+            )
+            raise SettingError(what, where="layer", remedy=remedy)
+        if named:
+            return named[0]
         text = layer if isinstance(layer, str) else f"a tensor of shape {list(layer.shape)}"
         remedy = did_you_mean(text, self.layers) or "optimizer.layers lists them"
         raise SettingError(f"{text!r} is not a refocused layer of this optimizer", where="layer", remedy=remedy)
