@@ -12,6 +12,7 @@ from torch.nn.utils import prune
 import refconv
 from refconv.errors import CheckpointError, LayerError, SettingError
 from refconv.layers import read_masks
+from refconv.layers.masks import LEAST
 from refconv.surgery import reparametrize
 
 
@@ -75,7 +76,7 @@ def test_a_mask_is_kept_in_both_spaces_alike_and_what_is_inside_is_trained():
 def test_a_mask_does_what_prunes_own_mask_does():
     model, pruned = network(), network()
     with torch.no_grad():
-        pruned[2].weight[:, :, 1, 1] = torch.finfo(torch.float64).smallest_normal
+        pruned[2].weight[:, :, 1, 1] = LEAST
         pruned[2].weight.mul_(masks()["2"])
     prune.custom_from_mask(pruned[2], "weight", masks()["2"])
     for one, how in ((model, {"mask": masks()}), (pruned, {})):
@@ -83,6 +84,53 @@ def test_a_mask_does_what_prunes_own_mask_does():
         train(one, torch.optim.SGD([p for p in one.parameters() if p.requires_grad], lr=0.5))
         refconv.merge(one)
     torch.testing.assert_close(model[2].weight, pruned[2].weight_orig * masks()["2"], rtol=1e-12, atol=1e-14)
+
+
+def steps_after(load, way):
+    """Train in a space with weights that are loaded after the mask was given."""
+    model = network()
+    if way is in_kernel_space:
+        refconv.refocus(model, mask=masks())
+        load(model)
+        assert torch.equal(model[2].weight != 0, masks()["2"])
+        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.5)
+    else:
+        optimizer = refconv.RefocusSGD(refconv.param_groups(model, mask=masks()), lr=0.5)
+        load(model)
+        assert torch.equal(optimizer.base("2") != 0, masks()["2"])
+    train(model, optimizer)
+    if way is in_kernel_space:
+        refconv.merge(model)
+    return model[2].weight.detach()
+
+
+@pytest.mark.parametrize("way", [in_kernel_space, in_gradient_space])
+def test_a_mask_stays_when_weights_are_loaded_after_it_was_given(way):
+    loaded = steps_after(lambda model: model.load_state_dict(dense()), way)
+    assert torch.equal(loaded != 0, masks()["2"])
+    changed = network()
+    changed.load_state_dict(dense())
+    if way is in_kernel_space:  # where the load itself masks, all is as if the weights had been there first
+        refconv.refocus(changed, mask=masks())
+        train(changed, torch.optim.SGD([p for p in changed.parameters() if p.requires_grad], lr=0.5))
+        refconv.merge(changed)
+        assert torch.equal(loaded, changed[2].weight)
+
+
+def dense():
+    state = network().state_dict()
+    return {name: value + 0.5 for name, value in state.items()}
+
+
+@pytest.mark.parametrize("space", ["kernel", "gradient"])
+def test_zeros_inside_a_mask_are_trained_after_a_cast_to_float16(space):
+    model = network(torch.float32)
+    if space == "kernel":
+        refconv.refocus(model, mask=masks())
+    else:
+        refconv.param_groups(model, mask=masks())
+    model.half()
+    assert torch.equal(model[2].weight != 0, masks()["2"])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])

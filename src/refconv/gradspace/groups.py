@@ -104,6 +104,7 @@ class KernelGroup(dict[str, Any]):
 
     kernels: tuple[Tensor, ...] = ()  # that the geometries describe, in their order
     waiting: Mapping[Tensor, KernelSpec] = MappingProxyType({})  # kernels that are frozen as yet
+    masks: Mapping[Tensor, Tensor] = MappingProxyType({})  # that a user gave, of kernels
     split = False  # whether copies of the group may hold a part of them only, in another order
 
     def setdefault(self, key: str, default: Any = None) -> Any:
@@ -145,7 +146,8 @@ def param_groups(
         decay: where weight decay pulls refocused kernels: ``refocus``, towards the base, as decay of the refocus
             weight does; ``kernel``, towards zero, as in plain training; ``none``, nowhere.
         mask: boolean tensors by the names of layers, in the shapes of their kernels. Entries outside are set to zero,
-            now, and stay so, as with ``zeros="keep"``, which a mask implies.
+            now, and stay so, as with ``zeros="keep"``, which a mask implies. The first step sets them to zero again,
+            for weights that were loaded since.
         **settings: single settings in place of ``config``: the fields of :class:`refconv.RefocusConfig`. The start
             ``kaiming`` changes the kernels when the optimizer is made.
 
@@ -203,6 +205,7 @@ def param_groups(
         raise ModelError(what, where=type(plain).__name__, expected=expected)
     found.waiting = waiting
     apply_masks(pairs)
+    found.masks = {layer.weight: layer.weight.detach() != 0 for layer, _ in pairs if layer.weight is not None}
     return split
 
 

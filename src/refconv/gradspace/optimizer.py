@@ -8,7 +8,7 @@ momentum, dampening, Nesterov, maximize, foreach and fused are torch's.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ from refconv.gradspace.groups import (
     replaced,
 )
 from refconv.gradspace.metric import Metric, clip_by_norm, from_local, gathered, is_sharded, local, sharded_like
-from refconv.layers import check_base
+from refconv.layers import check_base, masked
 from refconv.parametrizations import memory_format
 
 BASE = "base"  #: The key of a base in the state of its parameter
@@ -92,6 +92,7 @@ class RefocusSGD(SGD):
     ) -> None:
         self._geometries: dict[Tensor, KernelSpec] = {}
         self._waiting: dict[Tensor, tuple[KernelSpec, Start, Decay]] = {}
+        self._masks: dict[Tensor, Tensor] = {}
         self._metrics: dict[Tensor, Metric] = {}
         self._started: dict[Tensor, tuple[Tensor, Tensor]] = {}
         self._known: list[list[Tensor]] = []
@@ -127,6 +128,7 @@ class RefocusSGD(SGD):
         group = dict(param_group)
         super().add_param_group(group)
         if isinstance(param_group, KernelGroup):
+            self._masks.update(param_group.masks)
             self._waiting.update((one, (of, group["start"], group["decay"])) for one, of in param_group.waiting.items())
         elif any(parameter in self._waiting for parameter in group["params"]):
             self._describe(group)
@@ -184,6 +186,8 @@ class RefocusSGD(SGD):
             if old in self._started:
                 base, started = self._started.pop(old)
                 self._started[new] = _cut_as(new, base), _cut_as(new, started)
+            if old in self._masks:
+                self._masks[new] = _cut_as(new, self._masks.pop(old))
         successors = dict(pairs)
         self._geometries = {successors.get(kernel, kernel): layer for kernel, layer in self._geometries.items()}
 
@@ -236,15 +240,30 @@ class RefocusSGD(SGD):
         state = self.state[parameter]
         if BASE not in state:
             state[BASE] = self._base_so_far(parameter).clone()
+            self._mask(parameter)
             self._started.pop(parameter, None)
         base: Tensor = state[BASE]
         return base
 
     def _base_so_far(self, parameter: Tensor) -> Tensor:
         """Return the base of a kernel, or what would become it now; looking decides nothing."""
+        if BASE in (state := self.state.get(parameter, {})):
+            return cast("Tensor", state[BASE])
         start = self._started[parameter][0] if parameter in self._started else parameter.detach()
-        base: Tensor = self.state.get(parameter, {}).get(BASE, start)
-        return base
+        return self._masked(parameter, start)
+
+    def _masked(self, parameter: Tensor, value: Tensor) -> Tensor:
+        """Return a value of a kernel under the mask that a user gave for it, if any."""
+        if parameter not in self._masks:
+            return value
+        mask = local(self._masks[parameter]).to(value.device)
+        return from_local(masked(local(value), mask), value)
+
+    @torch.no_grad()
+    def _mask(self, parameter: Tensor) -> None:
+        """Apply the mask that a user gave for a kernel: weights may have been loaded since it was applied first."""
+        if parameter in self._masks:
+            parameter.copy_(self._masked(parameter, parameter.detach()))
 
     @torch.no_grad()
     def clip_grad_norm_(self, max_norm: float, *, error_if_nonfinite: bool = False) -> Tensor:
@@ -277,6 +296,7 @@ class RefocusSGD(SGD):
         self._metrics.clear()
         self._started.clear()
         for parameter in self._geometries:
+            self._mask(parameter)
             self.state[parameter] = {BASE: parameter.detach().clone()}
 
     @property
@@ -352,13 +372,14 @@ class RefocusSGD(SGD):
 
     def __getstate__(self) -> dict[str, Any]:
         self._associate()
-        names = ("_geometries", "_waiting", "_started", "max_norm")
+        names = ("_geometries", "_waiting", "_masks", "_started", "max_norm")
         own = {name: getattr(self, name) for name in names}
         return {**super().__getstate__(), **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # also called where a state dict is loaded, after which the same kernels are frozen as before
-        super().__setstate__({"_waiting": self.__dict__.get("_waiting", {}), "_started": {}, **state})
+        kept = {name: self.__dict__.get(name, {}) for name in ("_waiting", "_masks")}
+        super().__setstate__({**kept, "_started": {}, **state})
         self._metrics = {}
         self._known = [list(group["params"]) for group in self.param_groups]
         self._step_supports_amp_scaling = False

@@ -2,7 +2,7 @@
 
 from refconv.config import Selection
 from refconv.layers.find import FAMILIES, KINDS, PARAMETRIZED, Family, Kind, Layer, dotted, find_layers
-from refconv.layers.masks import Masks, apply_masks, matched, read_masks
+from refconv.layers.masks import Masks, apply_masks, masked, matched, read_masks
 from refconv.layers.selection import FROZEN, Choice, admitted, check_base, check_shared, select, select_trained
 from refconv.layers.sources import functional_convolutions
 from refconv.layers.stored import lists_of, shown
@@ -26,6 +26,7 @@ __all__ = [
     "find_layers",
     "functional_convolutions",
     "lists_of",
+    "masked",
     "matched",
     "read_masks",
     "select",

@@ -2,13 +2,14 @@
 
 Note [How a mask is stored]. Entries outside a mask become zero, as in ``torch.nn.utils.prune.custom_from_mask``, and
 ``zeros="keep"`` finds them there, in both spaces, in every file and after every resumption. An entry inside the mask
-that happens to be zero becomes the smallest number of its dtype, 1e-38 in float32, to be told from the others.
+that happens to be zero becomes the smallest number that float16 holds, 6e-8, to be told from the others in every dtype.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -19,6 +20,7 @@ from refconv.errors import CheckpointError, LayerError, SettingError, did_you_me
 from refconv.layers.find import Layer
 from refconv.layers.stored import KERNEL
 
+LEAST = 2.0**-24  #: What entries inside of a mask amount to at least
 Masks = Mapping[str, Tensor]  #: Boolean masks, in the stored shape of their kernels, by the names of layers
 
 
@@ -47,10 +49,11 @@ def matched(masks: Masks | None, layers: Iterable[Layer]) -> list[tuple[Layer, T
     """
     known = {layer.name: layer for layer in layers}
     found = []
-    if not isinstance(masks, Mapping | None):
-        expected, kind = "boolean tensors by the names of layers, as in {'layer1.0.conv1': mask}", type(masks).__name__
+    asked: Any = {} if masks is None else masks
+    if not isinstance(asked, Mapping):
+        expected, kind = "boolean tensors by the names of layers, as in {'layer1.0.conv1': mask}", type(asked).__name__
         raise SettingError("not masks", where="mask", expected=expected, found=kind)
-    for given, mask in (masks or {}).items():
+    for given, mask in asked.items():
         name = given if given in known else given.removesuffix(f".{KERNEL}")
         if name not in known:
             expected, remedy = "one of the layers that are trained here", did_you_mean(name, known)
@@ -75,11 +78,15 @@ def matched(masks: Masks | None, layers: Iterable[Layer]) -> list[tuple[Layer, T
 
 @torch.no_grad()
 def apply_masks(pairs: Iterable[tuple[Layer, Tensor]]) -> None:
-    """Set what is outside of masks to zero, and zeros inside to the smallest number."""
+    """Set what is outside of masks to zero, and let what is inside be no smaller than :data:`LEAST`."""
     for layer, mask in pairs:
         assert layer.weight is not None
-        weight = layer.weight.data
-        parts, inside = (torch.view_as_real(weight), mask[..., None]) if weight.is_complex() else (weight, mask)
-        kind = torch.finfo(weight.dtype)
-        least = kind.smallest_normal * (kind.eps if weight.dtype == torch.float16 else 1.0)
-        parts.copy_(torch.where(inside, torch.where(parts == 0, least, parts), 0))
+        layer.weight.data.copy_(masked(layer.weight.data, mask))
+
+
+def masked(weight: Tensor, mask: Tensor) -> Tensor:
+    """Return a kernel that is zero outside of a mask and nowhere smaller than :data:`LEAST` inside."""
+    parts, inside = (torch.view_as_real(weight), mask[..., None]) if weight.is_complex() else (weight, mask)
+    least = torch.full_like(parts, LEAST).copysign(parts)
+    kept = torch.where(inside, torch.where(parts.abs() < LEAST, least, parts), 0)
+    return torch.view_as_complex(kept) if weight.is_complex() else kept

@@ -20,6 +20,7 @@ from torch.utils import checkpoint
 
 from refconv.config import GramConfig, TransformConfig
 from refconv.errors import LayerError, ModelError
+from refconv.layers import masked
 from refconv.ops import Layout, effective_map_size
 
 
@@ -208,6 +209,7 @@ class KernelTransform(nn.Module):
     computed: ClassVar[tuple[str, ...]] = ()  #: The tensors that :meth:`prepare` computes; they are not saved
     config: TransformConfig
     map_size: tuple[int, ...]
+    given: Tensor | None  #: The mask that a user gave, in the shape of the base
 
     def __init_subclass__(cls, settings: type[TransformConfig] | None = None) -> None:
         if settings is not None:
@@ -228,6 +230,7 @@ class KernelTransform(nn.Module):
         self.followed: tuple[int, torch.dtype] | None = None
         self.sealed = False
         self.register_buffer("mask", None, persistent=False)
+        self.register_buffer("given", None, persistent=False)
         for name, shape in self.shapes(layout, config).items():
             start = torch.zeros(shape, dtype=computing_dtype(base), device=base.device)
             self.register_parameter(name, nn.Parameter(start))
@@ -300,8 +303,19 @@ class KernelTransform(nn.Module):
         """Prepare for a base, outside of any graph; of a sharded one all processes must, as they do when they load."""
         whole = cast("Any", base).full_tensor() if hasattr(base, "full_tensor") else base
         with torch.inference_mode(False), torch.no_grad():
+            self._apply_given(base, whole)
             self._prepare(whole)
         self.remember(base)
+
+    def _apply_given(self, base: Tensor, whole: Tensor) -> None:
+        """Apply the mask that a user gave to a base that was loaded or cast."""
+        if self.given is None:
+            return
+        if whole is base:
+            base.copy_(masked(base, self.given))
+        elif bool((whole[~self.given] != 0).any()):
+            what, remedy = "the weights that were loaded are not zero outside of the mask", "load them before sharding"
+            raise LayerError(what, where=self.layer, remedy=remedy)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "followed": None}  # the bases of copies count their own writes

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from refconv.errors import LayerError
-from refconv.layers import Layer, dotted, lists_of
+from refconv.layers import Layer, dotted, lists_of, masked
 from refconv.layers.stored import KERNEL
 from refconv.parametrizations import Base, Kernel, KernelTransform
 from refconv.surgery.guards import OwnParameters, cannot_be_taken_out, check_hook
@@ -384,7 +384,8 @@ def _accept_plain_checkpoint(module: nn.Module, state: dict[str, Any], prefix: s
     base, own = state[names.base], place.base
     if base.shape == own.shape:  # if not, torch says so itself, with the name of the key
         with torch.no_grad():
-            place.transform.reset(base.to(device=own.device, dtype=own.dtype))
+            base, given = base.to(device=own.device, dtype=own.dtype), place.transform.given
+            place.transform.reset(base if given is None else masked(base, given))
         state.update(fresh)
 
 

@@ -52,7 +52,7 @@ def refocus(
         model: any module with convolutions.
         config: all settings.
         mask: boolean tensors by the names of layers, in the shapes of their kernels. Entries outside are set to zero
-            and stay so, as with ``zeros="keep"``, which a mask implies.
+            and stay so, as with ``zeros="keep"``, which a mask implies; also those of weights that are loaded later.
         **settings: single settings in place of ``config``: the fields of :class:`refconv.RefocusConfig`.
 
     Raises:
@@ -103,15 +103,15 @@ def reparametrize(
     for layer in chosen:
         check_unsharded(layer)
     pairs = matched(mask, chosen)
-    with _masked(pairs):
+    with applied(pairs):
         done = describe(model, choices, complete)
         transforms = transforms_at(chosen, lambda layer, scope: transform_at(layer, complete, scope))
-    attach_all(model, transforms)
+    attach_all(model, transforms, pairs)
     return done
 
 
 @contextmanager
-def _masked(pairs: list[tuple[Layer, Tensor]]) -> Iterator[None]:
+def applied(pairs: list[tuple[Layer, Tensor]]) -> Iterator[None]:
     """Apply masks, and take them back if what follows fails."""
     kept = [(layer.weight, layer.weight.detach().clone()) for layer, _ in pairs if layer.weight is not None]
     apply_masks(pairs)
@@ -140,9 +140,15 @@ def transforms_at(layers: Iterable[Layer], make: Callable[[Layer, ForwardScope],
     return list(found.values())
 
 
-def attach_all(model: nn.Module, transforms: Transforms) -> None:
-    """Put transformations on the kernels that they were made for, and their scope on the model."""
+def attach_all(model: nn.Module, transforms: Transforms, pairs: Iterable[tuple[Layer, Tensor]] = ()) -> None:
+    """Put transformations on the kernels that they were made for, and their scope on the model.
+
+    Masks that were applied are kept for weights that are loaded later.
+    """
+    under_masks = {layer for layer, _ in pairs}
     for sharers, transform in transforms:
+        if (weight := sharers[0].weight) is not None and not under_masks.isdisjoint(sharers):
+            transform.given = weight.detach() != 0
         attach(sharers, transform)
     transforms[0][1].scope.attach(model)
 
