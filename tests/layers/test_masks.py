@@ -10,10 +10,11 @@ from torch import nn
 from torch.nn.utils import prune
 
 import refconv
+from networks import randomise
 from refconv.errors import CheckpointError, LayerError, SettingError
 from refconv.layers import read_masks
 from refconv.layers.masks import LEAST
-from refconv.surgery import reparametrize
+from refconv.surgery import file_bytes, reparametrize
 
 
 def network(dtype=torch.float64):
@@ -155,6 +156,51 @@ def test_a_mask_is_part_of_files_and_other_methods(tmp_path):
     assert torch.equal(base[2].weight.as_subclass(torch.Tensor), model[2].weight.as_subclass(torch.Tensor))
     refconv.merge(base)
     assert torch.equal(base[2].weight != 0, masks()["2"])
+
+
+@pytest.mark.filterwarnings("ignore:Complex modules")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.complex64])
+def test_an_adapter_with_a_mask_loads_onto_the_pretrained_model_and_may_be_saved_again(tmp_path, dtype):
+    pretrained = network(dtype)
+    model = copy.deepcopy(pretrained)
+    refconv.refocus(model, mask=masks())
+    randomise(model)
+    refconv.save_adapter(model, tmp_path / "a.safetensors")
+    refconv.load_adapter(pretrained, tmp_path / "a.safetensors")
+    assert torch.equal(pretrained[2].weight.as_subclass(torch.Tensor), model[2].weight.as_subclass(torch.Tensor))
+    refconv.save_adapter(pretrained, tmp_path / "b.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    pretrained.load_state_dict(network(dtype).state_dict())
+    assert torch.equal(pretrained[2].weight != 0, masks()["2"])
+
+
+def test_an_adapter_with_a_mask_refuses_other_kernels_and_changes_nothing(tmp_path):
+    model, other = network(), network()
+    refconv.refocus(model, mask=masks())
+    refconv.save_adapter(model, tmp_path / "a.safetensors")
+    with torch.no_grad():
+        other[2].weight += masks()["2"] * 0.5
+    before = copy.deepcopy(other.state_dict())
+    with pytest.raises(CheckpointError, match="the base differs at 1 of 2 layers: 2; expected the pretrained"):
+        refconv.load_adapter(other, tmp_path / "a.safetensors")
+    right = network()
+    tensors = safetensors.torch.load_file(tmp_path / "a.safetensors")
+    with safetensors.safe_open(tmp_path / "a.safetensors", "pt") as file:
+        said = file.metadata()
+    (tmp_path / "a.safetensors").write_bytes(file_bytes({**tensors, "more": torch.zeros(1)}, said))
+    with pytest.raises(CheckpointError, match="1 surplus: more"):
+        refconv.load_adapter(right, tmp_path / "a.safetensors")
+    torch.testing.assert_close(other.state_dict(), before, rtol=0, atol=0)
+    torch.testing.assert_close(right.state_dict(), network().state_dict(), rtol=0, atol=0)
+
+
+def test_copies_of_an_optimizer_made_before_the_first_step_keep_the_mask():
+    model = network()
+    optimizer = refconv.RefocusSGD(refconv.param_groups(model, mask=masks()), lr=0.5)
+    model.load_state_dict(dense())
+    model, optimizer = copy.deepcopy((model, optimizer))
+    train(model, optimizer)
+    assert torch.equal(model[2].weight != 0, masks()["2"])
 
 
 WRONG = {

@@ -2,7 +2,8 @@
 
 A layer ``X`` appears as ``X.base`` and ``X.refocus_weight``, so no file depends on how torch names parametrizations.
 Files of safetensors with equal content have equal bytes. The metadata of an adapter hold the format version, the
-settings of every layer and a fingerprint of every base: it never loads onto kernels it was not trained for.
+settings of every layer and a fingerprint of every base: it never loads onto kernels it was not trained for. Where zeros
+are kept, the file holds the mask too, which makes the base out of the pretrained kernel if that is dense.
 """
 
 from __future__ import annotations
@@ -24,17 +25,18 @@ from torch import Tensor, nn
 from refconv.config import GramConfig
 from refconv.digests import DIGEST, check_digest, digest_of
 from refconv.errors import CheckpointError, ModelError, SettingError
-from refconv.layers import Layer, check_base, check_shared, dotted, find_layers
+from refconv.layers import Layer, check_base, check_shared, dotted, find_layers, masked
 from refconv.parametrizations import ForwardScope, KernelTransform, config_of, transform_named
 from refconv.records import with_scale
 from refconv.surgery.places import Names, places
-from refconv.surgery.refocusing import attach_all, check_plain, check_unsharded, transform_at, transforms_at
+from refconv.surgery.refocusing import applied, attach_all, check_plain, check_unsharded, transform_at, transforms_at
 
 _LENGTH = 8  # bytes of the number that says how long a file's header is, and what the header is padded to
 _METADATA = "__metadata__"
 FORMAT = "refconv-adapter"
 VERSION = 1
 _TRANSFORM, _BASE = "transform", "base"
+_MASK = "base_mask"  # which entries of a base are not zero, where zeros are kept
 
 
 def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
@@ -216,6 +218,8 @@ def save_adapter(model: nn.Module, path: Path | str, *, rest: bool = True) -> No
         transform = place.transform
         tensors |= {dotted(place.name) + key: value for key, value in transform.named_parameters()}
         base = fingerprint(place.base)
+        if transform.config.zeros == "keep":
+            tensors[dotted(place.name) + _MASK] = place.base != 0
         layers[place.name] = {_TRANSFORM: transform.config.method, **transform.settings(), _BASE: base}
     if rest:
         named = [place.names for place in places(model, aliases=True)]
@@ -252,8 +256,23 @@ def load_adapter(model: nn.Module, path: Path | str) -> None:
         remedy = "load the architecture it was trained on"
         raise CheckpointError(f"the model has no convolution {absent}", where=where, remedy=remedy)
     chosen = [layers[name] for name in settings]
-    _check_bases(chosen, settings, where)
+    masks = {layer: tensors.pop(name) for layer in chosen if (name := dotted(layer.name) + _MASK) in tensors}
+    pairs = _bases_to_mask(chosen, settings, masks, where)
     check_shared(chosen)
+    with applied(pairs):
+        _load(model, chosen, settings, tensors, pairs, json.loads(metadata["rest"]), where)
+
+
+def _load(
+    model: nn.Module,
+    chosen: list[Layer],
+    settings: dict[str, dict[str, Any]],
+    tensors: dict[str, Tensor],
+    pairs: list[tuple[Layer, Tensor]],
+    with_rest: bool,
+    where: str,
+) -> None:
+    """Refocus layers that hold their bases and load what an adapter learned, all or nothing."""
     transforms = transforms_at(chosen, lambda layer, scope: _transform(layer, settings[layer.name], scope, where))
     trained = {  # of layers that share a kernel, the first one's counts
         dotted(layer.name) + key: parameter
@@ -263,14 +282,14 @@ def load_adapter(model: nn.Module, path: Path | str) -> None:
     }
     own = model.state_dict()
     kernels = {layer.key for layer in chosen}
-    rest = [key for key in own if key not in kernels] if json.loads(metadata["rest"]) else []
+    rest = [key for key in own if key not in kernels] if with_rest else []
     check_keys([*sorted(trained), *rest], tensors, where=where, remedy="the file does not belong to this model")
     for key, tensor in [*((key, own[key]) for key in rest), *trained.items()]:
         check_shape(key, tensor, tensors[key], where=where)
     with torch.no_grad():
         for key, parameter in trained.items():
             parameter.copy_(tensors[key])
-    attach_all(model, transforms)
+    attach_all(model, transforms, pairs)
     with torch.no_grad():
         for key in rest:  # state dicts alias the tensors of their model
             own[key].copy_(tensors[key])
@@ -292,8 +311,11 @@ def _transform(layer: Layer, saved: dict[str, Any], scope: ForwardScope, where: 
         raise CheckpointError("holds settings of another version", where=where, found=str(error)) from error
 
 
-def _check_bases(chosen: list[Layer], settings: dict[str, dict[str, Any]], where: str) -> None:
-    foreign = []
+def _bases_to_mask(
+    chosen: list[Layer], settings: dict[str, dict[str, Any]], masks: dict[Layer, Tensor], where: str
+) -> list[tuple[Layer, Tensor]]:
+    """Return the layers whose kernels become the bases of an adapter under its masks; the others' are the bases."""
+    foreign, pairs = [], []
     for layer in chosen:
         if layer.obstacle:
             remedy = "load onto the plain pretrained model"
@@ -301,12 +323,19 @@ def _check_bases(chosen: list[Layer], settings: dict[str, dict[str, Any]], where
         check_base(layer.weight, layer.name, layer.label)
         check_unsharded(layer)
         assert layer.weight is not None
-        if fingerprint(layer.weight) != settings[layer.name][_BASE]:
+        base, weight, mask = settings[layer.name][_BASE], layer.weight, masks.get(layer)
+        if fingerprint(weight) == base:
+            continue
+        if mask is not None:
+            check_shape(f"the mask of {layer.label}", weight, mask, where=where)
+            pairs.append((layer, mask.to(weight.device)))
+        if mask is None or fingerprint(masked(weight, pairs[-1][1])) != base:
             foreign.append(layer.label)
     if foreign:
         what = f"the base differs at {len(foreign)} of {len(chosen)} layers: {listed(foreign)}"
         expected = "the pretrained kernels that the adapter was trained from"
         raise CheckpointError(what, where=where, expected=expected, remedy="load those weights first")
+    return pairs
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
