@@ -68,7 +68,8 @@ class AdoptRecord(Record):
     @property
     def holds(self) -> bool:
         """Whether the folder is the network that the weights were given for, and computes the same."""
-        return self.certificate.same_structure and self.certificate.same_outputs is not False
+        certified = self.certificate
+        return certified.same_structure and certified.same_outputs is not False and not certified.not_finite
 
     def __str__(self) -> str:
         primary = measures_of(self.task).primary
@@ -78,6 +79,8 @@ class AdoptRecord(Record):
             found = f"{primary.label} {primary.said(value)} on {self.samples:,} samples of {self.data}, {self.split}"
         number = "" if self.classes is None else f"{self.classes} "
         same = "computes the same as the weights" if self.holds else "NOT the same as the weights"
+        if self.certificate.same_outputs is None and self.certificate.not_finite:
+            same = "NOT comparable with the weights: outputs are not finite"
         return "\n".join([
             f"{self.folder}: {self.model} for {self.task} with the weights of {self.weights}, {same}",
             f"images   {self.preprocessing}",
