@@ -8,12 +8,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import timm
 import torch
 from torch import nn
 
 import refconv
 from exported_networks import Boxes, Small, lively, opened
-from refconv.errors import ModelError, RefconvError, SettingError
+from refconv.errors import ModelError, RefconvError, RunError, SettingError
 from refconv.exporting import ExportConfig, export_model_folder
 from refconv.exporting.config import FORMATS
 from refconv.exporting.exporting import Evidence, export_opened
@@ -250,6 +251,20 @@ def test_input_that_the_network_does_not_take_is_one_line(tmp_path):
         ModelError, match=r"Small: the network does not take such input; expected input of shape \[2, 1"
     ):
         refconv.export(lively(Small()), tmp_path / "a.pt2", preprocessing={"input_size": [1, 8, 8]})
+
+
+@pytest.mark.parametrize("hub", [False, True])
+def test_what_exists_is_only_replaced_if_asked_for(tmp_path, hub):
+    out = tmp_path / ("net" if hub else "a.torchscript")
+    about = {"format": "hub", "license": "mit"} if hub else {}
+    model = lively(timm.create_model("test_resnet", num_classes=3))
+    refconv.export(model, out, preprocessing=INPUT, class_names=("a", "b", "c"), **about)
+    before = (out / "config.json" if hub else out).read_bytes()
+    with pytest.raises(RunError, match="exists already; give another .*, or --force .* force=True"):
+        refconv.export(model, out, preprocessing=INPUT, **about)
+    assert (out / "config.json" if hub else out).read_bytes() == before
+    assert refconv.export(model, out, preprocessing=INPUT, force=True, **about).holds
+    assert (out / "config.json" if hub else out).read_bytes() != before
 
 
 def test_an_option_that_is_none_is_one_line(tmp_path):

@@ -62,7 +62,7 @@ def export(
 
     Args:
         model: a plain network on any device; it stays as it is.
-        out: the file to write; an existing one is replaced.
+        out: the file to write; an existing one is only replaced with ``force=True``.
         format: ``onnx``, ``pt2``, ``torchscript``, ``openvino`` or, for a folder, ``hub``; by default what the file's
             name ends in.
         task: ``classification``, ``detection``, ``segmentation`` or ``restoration``.
@@ -78,6 +78,7 @@ def export(
         ModelError: if the model is refocused, or the exporter cannot follow it.
         SettingError: if an option has no meaning, or a package is missing.
         DataError: if the input's size is not known.
+        RunError: if the file exists already.
     """
     options, hub = _split(options)
     config = ExportConfig.for_file(out := Path(out), format=format, **options)
@@ -103,7 +104,7 @@ def export_model_folder(
 
     Args:
         folder: a run or a model folder.
-        out: the file to write; an existing one is replaced.
+        out: the file to write; an existing one is only replaced with ``force=True``.
         format: see :func:`export`.
         data: data to check on, and to calibrate ``int8`` on; by default that of the run, else generated input.
         data_dir: folder of the data.
@@ -227,7 +228,7 @@ def _as_hub_folder(opened: Opened, out: Path, config: ExportConfig, evidence: Ev
     )  # fmt: skip
     if hub.push is None or not record.holds:
         return record
-    address = push(out, hub.push, private=hub.private, force=hub.force)
+    address = push(out, hub.push, private=hub.private, force=config.force)
     return dataclasses.replace(record, pushed_to=address)
 
 

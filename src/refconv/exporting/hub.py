@@ -44,7 +44,6 @@ class HubConfig:
     datasets: tuple[str, ...] = ()  #: data sets of the hub that the model was trained on
     push: str | None = None  #: ``USER/NAME`` of the repository that the folder is sent to
     private: bool = False  #: whether a new repository is private
-    force: bool = False  #: whether a repository that exists gets a commit
 
     def __post_init__(self) -> None:
         if self.license is None:
