@@ -48,7 +48,7 @@ class HubConfig:
     def __post_init__(self) -> None:
         if self.license is None:
             expected = "an identifier such as apache-2.0, or unknown"
-            remedy = "a licence is not guessed: give --license"
+            remedy = "a licence is not guessed: give --license, in Python license"
             raise SettingError("missing", where="license", expected=expected, remedy=remedy)
         if not _LICENCE.fullmatch(self.license):
             expected = "a lower-case identifier such as apache-2.0, mit, cc-by-nc-4.0, other or unknown"
