@@ -301,10 +301,12 @@ def test_given_images_say_the_size_where_nothing_else_does(tmp_path):
         ({"images": (IMAGES * 9).byte()}, "images: not prepared; expected floating-point numbers.*, found uint8"),
         ({"images": IMAGES.numpy()}, r"images: not input of this network; expected a tensor \[batch.*found ndarray"),
         ({"images": IMAGES[:0]}, "images: not input of this network; .*found none"),
+        ({"images": [IMAGES.numpy()], "task": "detection"}, "images: .*found list with one of ndarray"),
+        ({"images": torch.tensor([1.0])}, r"images: .*found Tensor with one of shape \[\]"),
     ],
 )
 def test_what_does_not_fit_the_network_is_one_line(tmp_path, given, message):
-    about = {} if given.get("task") == "restoration" else {"preprocessing": INPUT}
+    about = {} if "task" in given else {"preprocessing": INPUT}
     with pytest.raises(RefconvError, match=message) as caught:
         refconv.export(lively(Small()), tmp_path / "a.torchscript", **{**about, **given})
     assert "\n" not in str(caught.value)

@@ -29,6 +29,7 @@ from refconv.models.exported import Runtime, as_bytes, as_tuple, open_runtime
 from refconv.models.metadata import certificate_of, described
 from refconv.models.model_input import of_model
 from refconv.models.opening import Opened, open_model
+from refconv.models.saving import UNCOUNTED
 from refconv.tasks.model_data import data_for, first_samples, preprocessing_of
 from refconv.tasks.registry import task_named
 from refconv.tasks.task import Task
@@ -218,21 +219,27 @@ def _as_hub_folder(opened: Opened, out: Path, config: ExportConfig, evidence: Ev
     exact = Deployed(opened.model, task, None)
     exact.look_at(_generated(task, preprocessing, None))
     check_class_names(_given_names(opened), _outputs(opened, exact), task)
+    opened = hub.named(_counted(opened, exact, task))
     files = write_hub_folder(opened, out, preprocessing, hub)
-    network, runtime = loaded(out)
-    other = Deployed(network, task, None)
-    other.names = exact.names
-    found = compared(exact, Runtime(as_tuple(other), {}, runtime), inputs)
-    record = ExportRecord(
-        file=str(out), format=HUB, task=task.name, architecture=opened.name, precision="float32",
-        bytes=sum(file.stat().st_size for file in files), files=tuple(file.name for file in files), opset=None,
-        takes=_shape_in_words(inputs[0], {0: "batch"} if len(inputs[0]) > 1 else {}), gives=tuple(exact.names),
-        left_outside=_left_outside(task, preprocessing, None), runtime=runtime, operations=layers(network),
-        unrefocused=layers(opened.model), checked_on=checked_on,
-        samples=len(inputs) if task.takes_lists else len(inputs[0]), largest_difference=found.difference,
-        relative_difference=found.relative, tolerance=TOLERANCE["float32"], top1_agreement=found.top1_agreement,
-        unlike=found.unlike,
-    )  # fmt: skip
+    record = None
+    try:
+        network, runtime = loaded(out)
+        other = Deployed(network, task, None)
+        other.names = exact.names
+        found = compared(exact, Runtime(as_tuple(other), {}, runtime), inputs)
+        record = ExportRecord(
+            file=str(out), format=HUB, task=task.name, architecture=opened.name, precision="float32",
+            bytes=sum(file.stat().st_size for file in files), files=tuple(file.name for file in files), opset=None,
+            takes=_shape_in_words(inputs[0], {0: "batch"} if len(inputs[0]) > 1 else {}), gives=tuple(exact.names),
+            left_outside=_left_outside(task, preprocessing, None), runtime=runtime, operations=layers(network),
+            unrefocused=layers(opened.model), checked_on=checked_on,
+            samples=len(inputs) if task.takes_lists else len(inputs[0]), largest_difference=found.difference,
+            relative_difference=found.relative, tolerance=TOLERANCE["float32"], top1_agreement=found.top1_agreement,
+            unlike=found.unlike,
+        )  # fmt: skip
+    finally:
+        if record is None or not record.holds:  # nobody is to load it for the network
+            shutil.rmtree(out, ignore_errors=True)
     if hub.push is None or not record.holds:
         return record
     address = push(out, hub.push, private=hub.private, force=config.force)
@@ -300,6 +307,13 @@ def _given_names(opened: Opened) -> tuple[str, ...]:
 
 def _outputs(opened: Opened, network: Deployed) -> int | None:
     return network.classes or opened.arguments.get("num_classes") or getattr(opened.model, "num_classes", None)
+
+
+def _counted(opened: Opened, network: Deployed, task: Task) -> Opened:
+    """Return a model with its number of classes, which networks that are not timm's do not say themselves."""
+    if opened.located is not None or task.name in UNCOUNTED:
+        return opened
+    return dataclasses.replace(opened, arguments={**opened.arguments, "num_classes": _outputs(opened, network)})
 
 
 def _inputs(

@@ -52,11 +52,12 @@ def size_of_images(images: Any, *, takes_lists: bool) -> tuple[Statement, ...]:
         return ()
     expected = "a list of tensors [channels, height, width]" if takes_lists else "a tensor [batch, channels, ...]"
     found = type(images).__name__
-    if not isinstance(images, (Tensor, *((list, tuple) if takes_lists else ()))):
+    if not isinstance(images, Tensor) and not (takes_lists and isinstance(images, (list, tuple))):
         raise SettingError("not input of this network", where="images", expected=expected, found=found)
-    shapes = [list(image.shape) if isinstance(image, Tensor) else type(image).__name__ for image in images]
-    if not shapes or not all(isinstance(shape, list) and len(shape) > 1 for shape in shapes):
-        found = f"{found} of {shapes[0]}" if shapes else "none"
+    strange = next((one for one in images if not isinstance(one, Tensor) or one.dim() < 2), None)
+    if not len(images) or strange is not None:
+        kind = f"shape {list(strange.shape)}" if isinstance(strange, Tensor) else type(strange).__name__
+        found = f"{found} with one of {kind}" if len(images) else "none"
         raise SettingError("not input of this network", where="images", expected=expected, found=found)
     kinds = {str(image.dtype).removeprefix("torch.") for image in images if not image.is_floating_point()}
     if kinds:
