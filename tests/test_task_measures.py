@@ -163,3 +163,10 @@ def test_a_new_task_is_one_folder_and_one_line(tmp_path):
     assert found["smaller is better"]
     assert found["studied before losses"]
     assert Path(tmp_path, "run", "record.json").is_file()
+
+
+def test_numbers_beyond_all_measure_stay_short():
+    mae = measures_of("regression").primary
+    assert mae.shown(4.54e34) == "4.54e+34"
+    assert mae.shown(-4.54e34, signed=True) == "-4.54e+34"
+    assert "e" not in mae.shown(12345.6789)

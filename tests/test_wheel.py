@@ -109,5 +109,6 @@ def check_all(python, refconv, folder):
     run(refconv, "train", *SMALL, "--method", "refocus", "--epochs", "1", "--out", "run", cwd=folder)
     assert "top-1" in run(refconv, "eval", "run", cwd=folder)
     run(refconv, "export", "run", "-o", "net.onnx", cwd=folder)
-    run(refconv, "report", "run", "--out", "page", cwd=folder)
-    assert list(folder.glob("page*")), sorted(folder.iterdir())
+    run(refconv, "train", *SMALL, "--checkpoint", "run", "--epochs", "1", "--out", "on", cwd=folder)
+    run(refconv, "report", "on", "--weights", "--out", "page.html", cwd=folder)
+    assert "<html" in (folder / "page.html").read_text(encoding="utf-8")

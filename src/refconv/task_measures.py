@@ -16,6 +16,9 @@ TASKS = (
 """The names of all tasks; the first one is the default."""
 
 
+_LONG = 1e9  #: From here on numbers are shown with an exponent
+
+
 @dataclass(frozen=True)
 class Scale:
     """How values of a measure are shown; ``difference`` is the unit of differences, with a space before it."""
@@ -81,7 +84,8 @@ class Measure:
             >>> top1.shown(0.9123), top1.shown(-0.0012, signed=True)
             ('91.23', '-0.12')
         """
-        return f"{self.factor * value:{'+' if signed else ''}.{self.scale.digits}f}"
+        number, sign = self.factor * value, "+" if signed else ""
+        return f"{number:{sign}.{self.scale.digits}f}" if abs(number) < _LONG else f"{number:{sign}.4g}"
 
     def said(self, value: float) -> str:
         """Return a value with its unit."""

@@ -204,3 +204,12 @@ def test_sixteen_bits_are_the_share_of_the_whole_range(tmp_path):
     values, rate = read_tensor(str(tmp_path / "b.npy"))
     assert rate is None
     torch.testing.assert_close(values, torch.full((1, 4, 4), 32768 / 65535))
+
+
+def test_a_file_that_was_cut_short_is_one_line(tmp_path):
+    save(tmp_path / "a.npz", **pair(DRAWN.random((10, 3, 8)), DRAWN.integers(0, 2, 10)))
+    content = (tmp_path / "a.npz").read_bytes()
+    for length in (0, 100, 500, len(content) - 10):
+        (tmp_path / "a.npz").write_bytes(content[:length])
+        with pytest.raises(DataError, match="a.npz: cannot be read; expected a .npz file"):
+            open_data(f"arrays:{tmp_path / 'a.npz'}")

@@ -76,3 +76,10 @@ def test_the_page_names_the_best_run_where_less_is_better(tmp_path):
         dataclasses.replace(found, task="regression", tried=tried, plan=dataclasses.replace(found.plan, base=scored))
     )
     assert drawn.caption.endswith(f"the best is {tried[1].entry}.")
+
+
+def test_two_runs_that_lost_are_not_taken_for_evidence():
+    """Refocusing may win against plain training where both spoil the network."""
+    lost = record(refocused=0.7, unrefocused=0.6).verdict
+    assert lost.endswith("Both are worse than the network as it was.")
+    assert "Both are worse" not in record(refocused=0.7).verdict

@@ -132,3 +132,16 @@ def test_a_locked_folder_is_named_and_free_again_afterwards(tmp_path):
             second.__enter__()
     with locked(tmp_path / "study", "study folder"):
         assert (tmp_path / "study").is_dir()
+
+
+def test_a_folder_that_is_moved_while_it_is_written_is_one_line(folder, tmp_path):
+    def write():
+        with folder.opened(resume=False):
+            folder.path.rename(tmp_path / "moved")
+            write_whole(folder.checkpoint_file, b"content")
+
+    words = "checkpoint.pt: cannot write; found .*the folder was moved or removed"
+    with pytest.raises(RunError, match=words) as caught:
+        write()
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "moved").is_dir()

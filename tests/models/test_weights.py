@@ -334,3 +334,12 @@ def test_another_kernel_than_the_first_is_never_made_to_fit():
     given["layer1.0.conv1.weight"] = given["layer1.0.conv1.weight"][:, :3]
     with pytest.warns(RefconvWarning), pytest.raises(CheckpointError, match="1 of another shape"):
         load_state(model, given, where="a.pth", fit_channels=True)
+
+
+def test_another_network_is_not_said_to_have_other_classes():
+    """Its layers of the same name differ as a classifier would, beside all that is missing."""
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(8, 2))
+    state = {"1.weight": torch.ones(16), "1.bias": torch.ones(16), "stem.weight": torch.ones(1)}
+    with pytest.raises(CheckpointError, match=r"missing.*surplus") as caught:
+        load_state(model, state, where="a.pth")
+    assert "classes" not in str(caught.value)

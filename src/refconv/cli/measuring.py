@@ -17,6 +17,7 @@ from refconv.cli.saying import say
 from refconv.cli.volume import note
 from refconv.errors import ModelError, RunError, SettingError, printable
 from refconv.process.volume import quiet
+from refconv.recipe.fields import WORKERS
 
 if TYPE_CHECKING:
     from refconv.report import ModelPair
@@ -31,7 +32,7 @@ def eval_(
     class_map: options.ClassMapFile = None,
     split: options.SplitName = "test",
     batch_size: Annotated[int, option("N", "samples per step", min=1)] = 256,
-    workers: Annotated[int, option("N", "processes that decode images", min=0)] = 4,
+    workers: Annotated[int, option("N", "processes that decode images", min=0)] = WORKERS,
     device: options.Device = None,
     amp: Annotated[bool, options.switch("--amp", "compute in bf16 where that is safe")] = False,
     like: options.Like = None,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -241,11 +243,12 @@ def open_arrays(path: Path) -> dict[str, NDArray[Any]]:
         stored = {file.stem: _array(file, mapped=True) for file in sorted(path.glob("*.npy"))}
     else:
         try:
-            with np.load(path, allow_pickle=False) as file:
+            # Opened here, since numpy leaves a file open that it cannot read.
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 stored = {name: file[name] for name in file.files}
         except FileNotFoundError as error:
             raise DataError("no such file or folder", where=str(path), remedy="give a .npz file or a folder") from error
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError("cannot be read", where=str(path), expected="a .npz file", found=str(error)) from error
     named = {_role(name): array for name, array in stored.items()}
     if not {"x_train", "y_train"} <= named.keys():

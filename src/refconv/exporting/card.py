@@ -153,16 +153,19 @@ print(classify("image.jpg"{more}))
 ```"""
 
 _WITH_REFCONV = """`{architecture}` is no architecture of timm, so neither timm nor transformers loads this folder. \
-[refconv](https://arxiv.org/abs/2310.10563) does, where the code that builds the network can be imported:
+refconv does. The code that builds the network is not in the folder: it must be importable, \
+and you say that you trust it:
 
 ```sh
 hf download {repository} --local-dir FOLDER
-refconv predict FOLDER image.jpg
+refconv predict FOLDER image.jpg --trust
 ```
 
 ```python
+import refconv
 from refconv.models.model_folder import load_model_folder
 
+refconv.trust("{architecture}")
 model = load_model_folder("FOLDER").eval()
 ```
 

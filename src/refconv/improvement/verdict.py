@@ -24,10 +24,13 @@ def verdict(winner: Candidate, tested: FinalScores, task: str) -> str:
     if tested.unrefocused is None or tested.refocused is None:
         return first
     found = difference(tested.unrefocused, tested.refocused)
-    return (
-        f"{first} At equal cost, the best refocused run minus the best one without refocusing, one run each: "
+    second = (
+        f"At equal cost, the best refocused run minus the best one without refocusing, one run each: "
         f"{_between(found, said.primary)}."
     )
+    worse = [difference(base, run).value < 0 for run in (tested.unrefocused, tested.refocused)]
+    lost = " Both are worse than the network as it was." if all(worse) else ""
+    return f"{first} {second}{lost}"
 
 
 def result_table(record: ImproveRecord) -> tuple[tuple[str, ...], ...]:

@@ -61,7 +61,7 @@ class RunFolder:
                 spoilt = begun and not self.checkpoint_file.is_file()
                 raise
             finally:
-                if spoilt or not self._present():
+                if self.path.is_dir() and (spoilt or not self._present()):  # it may have been moved meanwhile
                     shutil.rmtree(self.path, ignore_errors=sys.platform == "win32")  # where a held lock stays
 
     def clear(self) -> None:
@@ -134,6 +134,8 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         remedy = "what was written before is whole: make room, then continue with --resume"
+        if isinstance(error, FileNotFoundError):
+            remedy = "the folder was moved or removed: what it holds is whole, continue there with --resume"
         raise RunError("cannot write", where=str(path), found=error.strerror or str(error), remedy=remedy) from error
 
 

@@ -238,6 +238,8 @@ def _last_layer(model: nn.Module) -> nn.Module | None:
 
 def _resized_classifier(own: Mapping[str, Tensor], state: Mapping[str, Tensor], num_classes: Any) -> dict[str, None]:
     """Return the names that differ, if they differ as another number of classes would make them differ."""
+    if any(name not in state and not name.endswith(".num_batches_tracked") for name in own):
+        return {}  # another network altogether
     unlike = [name for name in own if name in state and _shape(own[name]) != _shape(state[name])]
     counts = {(own[name].shape[:1], state[name].shape[:1]) for name in unlike}
     if len(counts) != 1 or any(own[name].shape[1:] != state[name].shape[1:] for name in unlike):

@@ -21,6 +21,8 @@ from refconv.task_measures import TASKS
 LOGGERS = ("tensorboard", "csv", "wandb", "mlflow", "trackio")
 """Where a run may log to, beside its metrics.jsonl."""
 
+WORKERS = min(4, os.cpu_count() or 1)  #: Data workers where nobody says how many
+
 # One group of flags in the command line's help each.
 _model, _data, _augmentation = (functools.partial(setting, name) for name in ("model", "data", "augmentation"))
 _method, _optimizer, _schedule = (functools.partial(setting, name) for name in ("method", "optimizer", "schedule"))
@@ -87,7 +89,7 @@ class Settings:
         "mean of each channel, or one of all; default: that of the model, else of the data", None
     )
     std: tuple[float, ...] | None = _data("standard deviation of each channel", None)
-    workers: int = _data("processes that decode images", min(4, os.cpu_count() or 1), least=0, may_change=True)
+    workers: int = _data("processes that decode images", WORKERS, least=0, may_change=True)
 
     hflip: float = _augmentation("probability of a horizontal flip", 0.0, least=0, most=1)
     vflip: float = _augmentation("probability of a vertical flip", 0.0, least=0, most=1)

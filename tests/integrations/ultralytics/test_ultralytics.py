@@ -32,6 +32,9 @@ def settings(tmp_path_factory):
         patch.setenv("YOLO_CONFIG_DIR", str(tmp_path_factory.mktemp("settings")))
         patch.setenv("YOLO_OFFLINE", "true")
         patch.setenv("YOLO_AUTOINSTALL", "false")
+        from ultralytics import settings
+
+        settings.update({"runs_dir": "runs"})  # in the current folder, also where the environment lies in a repository
         yield
 
 
