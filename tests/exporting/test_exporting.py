@@ -292,6 +292,7 @@ def test_given_images_say_the_size_where_nothing_else_does(tmp_path):
         ({"preprocessing": {"inputsize": [3, 8, 8]}}, r"\['inputsize'\]: unknown; .* did you mean input_size\?"),
         ({"preprocessing": {**INPUT, "mean": "dark"}}, r"preprocessing\['mean'\]: not a number; found 'dark'"),
         ({"preprocessing": {**INPUT, "std": [0.5, 0.5]}}, "wrong number of values; expected 1 or 3"),
+        ({"preprocessing": {"crop_pct": [1]}}, r"preprocessing\['crop_pct'\]: not a number; found \[1\]"),
         ({"preprocessing": {"img_size": 0}}, "expected a positive number of pixels, found 0"),
         (
             {"images": IMAGES},

@@ -209,7 +209,9 @@ def test_a_network_built_with_arguments_needs_them(tmp_path, arguments):
     model = lively(timm.create_model("test_resnet", num_classes=3, **arguments))
     about = {"format": "hub", "license": "mit", "preprocessing": INPUT}
     if "stem_type" in arguments:  # other weights
-        with pytest.raises(ModelError, match=r"test_resnet: .* not the one given; found .*model_kwargs={\.\.\.}"):
+        with pytest.raises(
+            ModelError, match=r"test_resnet: .* cannot be built by this name .*; found .*model_kwargs={\.\.\.}"
+        ):
             refconv.export(model, tmp_path / "net", **about)
     else:
         record = refconv.export(model, tmp_path / "net", **about)
@@ -238,7 +240,9 @@ def own(width=4):
 def test_networks_that_timm_does_not_have_are_named_by_what_builds_them(tmp_path, build, named):
     model, images = lively(build()), torch.randn(2, 3, 40, 40)
     about = {"format": "hub", "license": "mit", "images": images, "class_names": "abcde"}
-    with pytest.raises(ModelError, match=r"is not the one given; .*unknown model; say in Python .*module:function"):
+    with pytest.raises(
+        ModelError, match=r"cannot be built by this name .*; found unknown model; say in Python .*module:function"
+    ):
         refconv.export(model, tmp_path / "net", **about)
     record = refconv.export(model, tmp_path / "net", **named, **about)
     assert record.holds

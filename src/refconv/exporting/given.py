@@ -33,7 +33,8 @@ def checked_preprocessing(given: Mapping[str, Any] | None) -> dict[str, Any]:
         if name == "input_size" and not _is_shape(value):
             expected = "[channels, height, width], or [channels, length] of signals"
             raise SettingError("not the shape of a sample", where=where, expected=expected, found=repr(value))
-        if name in _NUMBERS and not all(map(_is_number, value if isinstance(value, (list, tuple)) else (value,))):
+        several = isinstance(value, (list, tuple)) and name not in {"img_size", "crop_pct"}
+        if name in _NUMBERS and not all(map(_is_number, value if several else (value,))):
             raise SettingError("not a number", where=where, found=repr(value))
     size = values.get("img_size", 1)
     if not isinstance(size, int) or size < 1:

@@ -99,9 +99,9 @@ def write_hub_folder(opened: Opened, out: Path, used: Preprocessing, config: Hub
     except (CheckpointError, ModelError) as error:
         if located is not None:  # a folder or a run, which was built by its name
             raise
-        found = ": ".join(filter(None, (error.where, error.what)))
+        found = ": ".join(filter(None, (error.what, error.found)))
         remedy = f"{NAME_IT}, and with what arguments by model_kwargs={{...}}"
-        what = "the network that this name builds is not the one given"
+        what = "the given network cannot be built by this name and the known arguments"
         raise ModelError(what, where=opened.name, found=found, remedy=remedy) from error
     stored = read_config(out)
     described = Described(
