@@ -188,6 +188,15 @@ def test_a_missing_model_is_one_line(tmp_path, capsys):
     assert "--model: missing; expected a timm name" in capsys.readouterr().err
 
 
+def test_a_folder_that_exists_is_only_replaced_if_asked_for(tmp_path, weights):
+    adopt(weights[0], "test_resnet", tmp_path / "net", class_names=("cat", "dog"))
+    with pytest.raises(RunError, match="net: exists already; give another folder, or --force .* force=True"):
+        adopt(weights[0], "test_resnet", tmp_path / "net")
+    assert open_model(str(tmp_path / "net")).class_names == ("cat", "dog")
+    adopt(weights[0], "test_resnet", tmp_path / "net", force=True)
+    assert open_model(str(tmp_path / "net")).class_names == ()
+
+
 def test_a_damaged_record_is_one_line(tmp_path, weights):
     adopt(weights[0], "test_resnet", tmp_path / "net")
     (tmp_path / "net/adopted.json").write_text("{")

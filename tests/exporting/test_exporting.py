@@ -8,12 +8,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import timm
 import torch
 from torch import nn
 
 import refconv
 from exported_networks import Boxes, Small, lively, opened
-from refconv.errors import ModelError, RefconvError, SettingError
+from refconv.errors import DataError, ModelError, RefconvError, RunError, SettingError
 from refconv.exporting import ExportConfig, export_model_folder
 from refconv.exporting.config import FORMATS
 from refconv.exporting.exporting import Evidence, export_opened
@@ -250,6 +251,67 @@ def test_input_that_the_network_does_not_take_is_one_line(tmp_path):
         ModelError, match=r"Small: the network does not take such input; expected input of shape \[2, 1"
     ):
         refconv.export(lively(Small()), tmp_path / "a.pt2", preprocessing={"input_size": [1, 8, 8]})
+
+
+@pytest.mark.parametrize("hub", [False, True])
+def test_what_exists_is_only_replaced_if_asked_for(tmp_path, hub):
+    out = tmp_path / ("net" if hub else "a.torchscript")
+    about = {"format": "hub", "license": "mit"} if hub else {}
+    model = lively(timm.create_model("test_resnet", num_classes=3))
+    refconv.export(model, out, preprocessing=INPUT, class_names=("a", "b", "c"), **about)
+    before = (out / "config.json" if hub else out).read_bytes()
+    with pytest.raises(RunError, match="exists already; give another .*, or --force .* force=True"):
+        refconv.export(model, out, preprocessing=INPUT, **about)
+    assert (out / "config.json" if hub else out).read_bytes() == before
+    assert refconv.export(model, out, preprocessing=INPUT, force=True, **about).holds
+    assert (out / "config.json" if hub else out).read_bytes() != before
+
+
+IMAGES = torch.randn(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+
+
+def test_given_images_say_the_size_where_nothing_else_does(tmp_path):
+    model = lively(nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    record = refconv.export(model, tmp_path / "a.torchscript", images=IMAGES)
+    assert record.holds
+    assert record.takes == "float32 [batch, 3, 40, 40]"
+    assert "size of the given images" in record.left_outside
+    with pytest.raises(DataError, match=r"not known; give --img-size, in Python images, or preprocessing={'img_size'"):
+        refconv.export(model, tmp_path / "b.torchscript")
+    record = refconv.export(model, tmp_path / "b.torchscript", preprocessing={"img_size": 8, "mean": 0.25})
+    said = json.loads(open_runtime(tmp_path / "b.torchscript").metadata["preprocessing"])
+    assert (said["input_size"], said["mean"]) == ([3, 8, 8], [0.25, 0.25, 0.25])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"class_names": ("a", "b")}, "class_names: not a name for each output; expected 4, found 2 names"),
+        ({"task": "restoration", "class_names": "ab"}, "class_names: has no effect: there are no classes"),
+        ({"preprocessing": {"input_size": 32}}, r"preprocessing\['input_size'\]: not the shape of a sample; expected"),
+        ({"preprocessing": {"inputsize": [3, 8, 8]}}, r"\['inputsize'\]: unknown; .* did you mean input_size\?"),
+        ({"preprocessing": {**INPUT, "mean": "dark"}}, r"preprocessing\['mean'\]: not a number; found 'dark'"),
+        ({"preprocessing": {**INPUT, "std": [0.5, 0.5]}}, "wrong number of values; expected 1 or 3"),
+        ({"preprocessing": {"crop_pct": [1]}}, r"preprocessing\['crop_pct'\]: not a number; found \[1\]"),
+        ({"preprocessing": {"img_size": 0}}, "expected a positive number of pixels, found 0"),
+        (
+            {"images": IMAGES},
+            r"images: not of the size that the network takes; expected \[3, 12, 16\], found \[3, 40, 40",
+        ),
+        ({"images": IMAGES[:, :2], "dynamic_size": True}, r"images: not of the network's channels; expected \[3, 12"),
+        ({"images": (IMAGES * 9).byte()}, "images: not prepared; expected floating-point numbers.*, found uint8"),
+        ({"images": IMAGES.numpy()}, r"images: not input of this network; expected a tensor \[batch.*found ndarray"),
+        ({"images": IMAGES[:0]}, "images: not input of this network; .*found none"),
+        ({"images": [IMAGES.numpy()], "task": "detection"}, "images: .*found list with one of ndarray"),
+        ({"images": torch.tensor([1.0])}, r"images: .*found Tensor with one of shape \[\]"),
+    ],
+)
+def test_what_does_not_fit_the_network_is_one_line(tmp_path, given, message):
+    about = {} if "task" in given else {"preprocessing": INPUT}
+    with pytest.raises(RefconvError, match=message) as caught:
+        refconv.export(lively(Small()), tmp_path / "a.torchscript", **{**about, **given})
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_option_that_is_none_is_one_line(tmp_path):

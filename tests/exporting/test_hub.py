@@ -7,8 +7,10 @@ import huggingface_hub
 import pytest
 import timm
 import torch
+import torchvision
 import yaml
 from huggingface_hub import ModelCard
+from torch import nn
 
 import refconv
 from exported_networks import Small, lively, opened
@@ -200,6 +202,53 @@ def test_what_the_hub_cannot_have_is_one_line(tmp_path, settings, message):
         refconv.export(lively(Small()), tmp_path / "net", format="hub", preprocessing=INPUT, **settings)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "net").exists()
+
+
+@pytest.mark.parametrize("arguments", [{"act_layer": "gelu"}, {"stem_type": ""}, {"global_pool": "max"}])
+def test_a_network_built_with_arguments_needs_them(tmp_path, arguments):
+    model = lively(timm.create_model("test_resnet", num_classes=3, **arguments))
+    about = {"format": "hub", "license": "mit", "preprocessing": INPUT}
+    if "stem_type" in arguments:  # other weights
+        with pytest.raises(
+            ModelError, match=r"test_resnet: .* cannot be built by this name .*; found .*model_kwargs={\.\.\.}"
+        ):
+            refconv.export(model, tmp_path / "net", **about)
+    else:
+        record = refconv.export(model, tmp_path / "net", **about)
+        assert not record.holds
+        assert "removed    the folder, because it builds another network; in Python give" in str(record)
+    assert list(tmp_path.iterdir()) == []
+    assert refconv.export(model, tmp_path / "net", model_kwargs=arguments, **about).holds
+    images = torch.randn(2, 3, 32, 32)
+    loaded = timm.create_model(f"local-dir:{tmp_path / 'net'}", pretrained=True).eval()
+    torch.testing.assert_close(loaded(images), model(images), rtol=0, atol=0)
+
+
+def own(width=4):
+    """Build a network as users write them, which says nothing about itself."""
+    return nn.Sequential(nn.Conv2d(3, width, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 5))
+
+
+@pytest.mark.parametrize(
+    ("build", "named"),
+    [
+        (lambda: own(6), {"architecture": f"{__name__}:own", "model_kwargs": {"width": 6}}),
+        (lambda: torchvision.models.resnet18(num_classes=5), {"architecture": "torchvision:resnet18"}),
+    ],
+    ids=["own", "torchvision"],
+)
+def test_networks_that_timm_does_not_have_are_named_by_what_builds_them(tmp_path, build, named):
+    model, images = lively(build()), torch.randn(2, 3, 40, 40)
+    about = {"format": "hub", "license": "mit", "images": images, "class_names": "abcde"}
+    with pytest.raises(
+        ModelError, match=r"cannot be built by this name .*; found unknown model; say in Python .*module:function"
+    ):
+        refconv.export(model, tmp_path / "net", **about)
+    record = refconv.export(model, tmp_path / "net", **named, **about)
+    assert record.holds
+    opened = open_model(str(tmp_path / "net"))
+    assert (opened.name, opened.class_names) == (named["architecture"], tuple("abcde"))
+    torch.testing.assert_close(opened.model(images), model(images), rtol=0, atol=0)
 
 
 def test_options_of_the_hub_have_no_effect_elsewhere(tmp_path):

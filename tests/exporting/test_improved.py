@@ -49,7 +49,10 @@ def test_data_that_are_gone_are_named(tmp_path, improved):
 
 def test_a_model_folder_alone_says_that_no_data_are_recorded(tmp_path, improved):
     record = export_model_folder(improved / "model", tmp_path / "a.torchscript")
-    assert record.checked_on == "generated input (no data are recorded with the model; name them by --data)"
+    assert (
+        record.checked_on
+        == "generated input (no data are recorded with the model; name them by --data, in Python data)"
+    )
 
 
 def test_a_model_of_another_program_says_where_it_can_be_exported(tmp_path, improved):

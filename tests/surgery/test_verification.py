@@ -9,6 +9,7 @@ from torch import nn
 
 import refconv
 from networks import EveryKind, randomise
+from refconv.errors import ModelError
 from refconv.surgery import Certificate
 
 BATCH = torch.randn(8, 3, 20, 20, generator=torch.Generator().manual_seed(0))
@@ -150,6 +151,51 @@ def test_verify_does_not_take_not_a_number_for_equal():
     assert certificate.largest_output_difference == float("inf")
 
 
+def test_verify_does_not_certify_outputs_that_are_not_finite():
+    before, after = pair()
+    with torch.no_grad():
+        before.head.bias.fill_(float("nan"))
+        after.head.bias.fill_(float("nan"))
+    broken = refconv.verify(before, after, BATCH)
+    given = refconv.verify(*pair(), BATCH * float("nan"))
+    for certificate in (broken, given):
+        assert certificate.same_structure
+        assert certificate.same_outputs is None
+        assert certificate.not_finite == ("the whole",)
+        assert certificate.top1_agreement is None
+        assert "not comparable: outputs are not finite" in str(certificate)
+        assert "top-1" not in str(certificate)
+
+
+def test_verify_certifies_the_structure_of_a_merge_whose_bias_is_not_finite():
+    model, _ = pair()
+    refconv.refocus(model)
+    with torch.no_grad():
+        model.head.bias[0] = float("nan")
+    certificate = refconv.verify(model, refconv.merged(model), BATCH)
+    assert certificate.same_structure
+    assert (certificate.largest_kernel_difference, certificate.same_outputs) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (BATCH.numpy(), r"batch: EveryKind cannot be run on it \(.*\); expected a tensor, or .*, found ndarray"),
+        ("images", "batch: EveryKind cannot be run on it .*, found str"),
+        ([1.0, 2.0], "batch: EveryKind cannot be run on it .*, found list"),
+        (BATCH[:, :2], r"batch: EveryKind cannot be run on tensors of shape \[8, 2, 20, 20\]; found RuntimeError: "),
+    ],
+    ids=["numpy", "str", "list", "channels"],
+)
+def test_verify_says_in_one_line_what_a_model_cannot_be_run_on(batch, message):
+    before, after = pair()
+    before.train()
+    with pytest.raises(ModelError, match=message) as caught:
+        refconv.verify(before, after, batch)
+    assert "\n" not in str(caught.value)
+    assert before.training
+
+
 def test_verify_tolerance_follows_the_dtype_of_the_outputs():
     before, after = pair()
     assert refconv.verify(before, after, BATCH).tolerance == pytest.approx(2.0 ** (-23 * 2 / 3))
@@ -200,7 +246,7 @@ class Returning(nn.Module):
     ("form", "same", "words"),
     [
         (lambda t: [{"a": t}], True, "identical: largest difference 0, relative 0"),
-        (lambda t: t * float("nan"), True, "identical: largest difference 0, relative 0"),
+        (lambda t: t * float("nan"), None, "not comparable: outputs are not finite (1 not finite: the whole), finite"),
         (lambda t: None, None, "not compared (they are empty, or hold no tensors, numbers or texts)"),
         (lambda t: iter([t]), None, "not compared (1 parts cannot be looked into: the whole (list_iterator))"),
         (

@@ -11,7 +11,6 @@ import typer
 from refconv.cli import options
 from refconv.cli.options import FAILED, PREPROCESSING, REFERENCE, option, switch, with_recipe_flags
 from refconv.cli.saying import say
-from refconv.errors import RunError
 
 _FILE = "the file to write: .onnx, .pt2, .torchscript or .xml; of the format hub, a folder"
 _FORMAT = "onnx, pt2, torchscript, openvino or hub; default: as FILE says"
@@ -56,21 +55,18 @@ def export(
     inside. The file is run in its own runtime and compared with the network; its operations are compared with those of
     the unrefocused network. The exit status is 3 if either differs, or if quantisation costs more than two points.
     """
-    if out.exists() and not force:
-        raise RunError("exists already", where=str(out), remedy="give another file, or --force to replace it")
     from refconv.exporting.config import ExportConfig
     from refconv.exporting.exporting import Evidence, export_opened, hub_options
     from refconv.models.opening import open_model
 
     chosen = {"dynamic_size": dynamic_size, "opset": opset, "half": half, "int8": int8, "calibration": calibration}
-    inside = {"with_preprocessing": with_preprocessing, "softmax": softmax}
+    inside = {"with_preprocessing": with_preprocessing, "softmax": softmax, "force": force}
     config = ExportConfig.for_file(out, format=format, **chosen, **inside)
     given = {
         "license": license, "license_name": license_name, "license_link": license_link, "base_model": base_model,
         "datasets": tuple(datasets or ()), "push": push, "private": private,
     }  # fmt: skip
-    known = {name: value for name, value in given.items() if value}
-    hub = hub_options(config, {**known, **({"force": force} if config.format == "hub" else {})})
+    hub = hub_options(config, {name: value for name, value in given.items() if value})
     opened = open_model(model, pretrained=pretrained, model=like, task=task, flags=flags)
     record = export_opened(opened, out, config, Evidence(data, data_dir), hub=hub)
     say(record.to_json() if as_json else str(record), nl=not as_json)

@@ -96,14 +96,14 @@ def merge(
     --power, --order and so on have to. The folder loads with timm.create_model("local-dir:FOLDER", pretrained=True).
     The exit status is 3 if the certificate does not hold.
     """
-    if out.exists() and not force:
-        raise RunError("exists already", where=str(out), remedy="give another folder, or --force to replace it")
     from refconv.models.model_folder import is_model_folder
     from refconv.models.opening import open_model
+    from refconv.models.run_folder import check_unused
     from refconv.models.weight_files import is_run_checkpoint, weights_file
     from refconv.tasks.model_data import random_input
     from refconv.tasks.registry import task_named
 
+    check_unused(out, force=force)
     if is_model_folder(run):
         what = "is plain already, so there is nothing to merge"
         raise RunError(what, where=str(run), expected="a run or a checkpoint")
@@ -184,8 +184,6 @@ def adopt(
     --pretrained. The numbers of classes and channels are those of the weights. With --data the model is evaluated, the
     result is recorded, and the classes are named as there. The exit status is 3 if the folder computes something else.
     """
-    if out.exists() and not force:
-        raise RunError("exists already", where=str(out), remedy="give another folder, or --force to replace it")
     if "model" not in flags:
         raise SettingError("missing", where=flag("model"), expected="a timm name, torchvision:NAME or module:function")
     from refconv.engine.adopting import adopt as adopted, read_class_names
@@ -195,7 +193,7 @@ def adopt(
     given = chosen(flags, PREPROCESSING)
     record = adopted(
         weights, settings.pop("model"), out, class_names=names, data=data, data_dir=data_dir, preprocessing=given,
-        **settings,
+        force=force, **settings,
     )  # fmt: skip
     say(record.to_json() if as_json else str(record), nl=not as_json)
     if not record.holds:

@@ -23,7 +23,7 @@ from refconv.models.metadata import ADOPTED
 from refconv.models.model_folder import check_model_place
 from refconv.models.model_input import NOTHING, of_builder, of_weights
 from refconv.models.opening import Opened, open_model
-from refconv.models.run_folder import write_whole
+from refconv.models.run_folder import check_unused, write_whole
 from refconv.models.saving import UNCOUNTED, save_opened
 from refconv.models.weight_files import read_weights, weights_file
 from refconv.models.weights import classifier_names, load_state
@@ -68,7 +68,8 @@ class AdoptRecord(Record):
     @property
     def holds(self) -> bool:
         """Whether the folder is the network that the weights were given for, and computes the same."""
-        return self.certificate.same_structure and self.certificate.same_outputs is not False
+        certified = self.certificate
+        return certified.same_structure and certified.same_outputs is not False and not certified.not_finite
 
     def __str__(self) -> str:
         primary = measures_of(self.task).primary
@@ -78,6 +79,8 @@ class AdoptRecord(Record):
             found = f"{primary.label} {primary.said(value)} on {self.samples:,} samples of {self.data}, {self.split}"
         number = "" if self.classes is None else f"{self.classes} "
         same = "computes the same as the weights" if self.holds else "NOT the same as the weights"
+        if self.certificate.same_outputs is None and self.certificate.not_finite:
+            same = "NOT comparable with the weights: outputs are not finite"
         return "\n".join([
             f"{self.folder}: {self.model} for {self.task} with the weights of {self.weights}, {same}",
             f"images   {self.preprocessing}",
@@ -96,6 +99,7 @@ def adopt(
     data: str | None = None,
     data_dir: str | None = None,
     preprocessing: Mapping[str, Any] | None = None,
+    force: bool = False,
     **settings: Any,
 ) -> AdoptRecord:
     """Write weights as a model folder that needs no further explanation, and evaluate it if data are given.
@@ -103,13 +107,14 @@ def adopt(
     Args:
         weights: a file (.pth, .safetensors and others), a folder with one, a module, or a state dict.
         model: the name of the model: timm's, ``torchvision:NAME``, or ``module:function`` that builds it.
-        out: the model folder; an existing one is replaced.
+        out: the model folder.
         task: what the network is for.
         class_names: a name for each output, in order; by default those of the data, in the order of its labels.
         data: name of a data set, such as ``folder:PATH``: for class names, and for an evaluation, which is recorded.
         data_dir: folder of the data.
         preprocessing: ``img_size``, ``mean``, ``std``, ``interpolation``, ``crop_pct``; what is left out is said by a
             file beside the weights or by the model, and last by ImageNet's defaults.
+        force: replaces an existing model folder.
         **settings: further settings of recipes that say what the model is built from, such as ``model_kwargs`` or
             ``num_classes``; numbers of classes and channels are else those of the weights.
 
@@ -118,9 +123,10 @@ def adopt(
         SettingError: if there are not as many names as outputs.
         DataError: if the data cannot be had or do not fit.
         ModelError: if the model cannot be built.
-        RunError: if the folder holds something other than a model.
+        RunError: if the folder exists already, or holds something other than a model.
     """
     out, flags = Path(out), {name: value for name, value in (preprocessing or {}).items() if value is not None}
+    check_unused(out, force=force)
     check_model_place(out)
     source, state, digest = _read(weights)
     if in_kernel_space(state):

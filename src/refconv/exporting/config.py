@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from refconv.errors import SettingError
 from refconv.models.exported import SUFFIXES
+from refconv.models.run_folder import check_unused
 
 HUB = "hub"
 FORMATS = {name: suffix for suffix, name in SUFFIXES.items()}
@@ -40,6 +42,7 @@ class ExportConfig:
     calibration: int = 256  #: how many training images calibrate the quantisation
     with_preprocessing: bool = False  #: takes bytes [batch, H, W, C] in RGB, and normalises them inside
     softmax: bool = False  #: gives probabilities in place of logits
+    force: bool = False  #: replaces an existing file or folder, and adds a commit to a repository that exists
 
     def __post_init__(self) -> None:
         if self.format not in {*FORMATS, HUB}:
@@ -55,7 +58,18 @@ class ExportConfig:
 
     @classmethod
     def for_file(cls, out: Path, *, format: str | None = None, **options: object) -> ExportConfig:  # noqa: A002
-        """Return the options for a file, whose name says the format where nothing else does."""
+        """Return the options for a file, whose name says the format where nothing else does.
+
+        Raises:
+            SettingError: if an option has no meaning, or the name is of another format.
+            RunError: if the file exists, and is not to be replaced.
+        """
+        config = cls._named(out, format, options)
+        check_unused(out, force=config.force)
+        return config
+
+    @classmethod
+    def _named(cls, out: Path, format: str | None, options: Mapping[str, object]) -> ExportConfig:  # noqa: A002
         if strange := [name for name in options if name not in cls.__dataclass_fields__]:
             expected = ", ".join(cls.__dataclass_fields__)
             raise SettingError("unknown option", where=strange[0], expected=expected)

@@ -18,6 +18,7 @@ from refconv.errors import DataError, ModelError, RefconvError, RunError, Settin
 from refconv.exporting.checking import TOLERANCE, compared, inputs_of
 from refconv.exporting.config import HUB, ExportConfig
 from refconv.exporting.formats import operations, opset_of, write
+from refconv.exporting.given import check_class_names, check_size, checked_preprocessing, size_of_images
 from refconv.exporting.hub import HubConfig, layers, loaded, write_hub_folder
 from refconv.exporting.network import Deployed, check_exportable, with_other_weights
 from refconv.exporting.pushing import push
@@ -28,6 +29,7 @@ from refconv.models.exported import Runtime, as_bytes, as_tuple, open_runtime
 from refconv.models.metadata import certificate_of, described
 from refconv.models.model_input import of_model
 from refconv.models.opening import Opened, open_model
+from refconv.models.saving import UNCOUNTED
 from refconv.tasks.model_data import data_for, first_samples, preprocessing_of
 from refconv.tasks.registry import task_named
 from refconv.tasks.task import Task
@@ -62,31 +64,36 @@ def export(
 
     Args:
         model: a plain network on any device; it stays as it is.
-        out: the file to write; an existing one is replaced.
+        out: the file to write; an existing one is only replaced with ``force=True``.
         format: ``onnx``, ``pt2``, ``torchscript``, ``openvino`` or, for a folder, ``hub``; by default what the file's
             name ends in.
         task: ``classification``, ``detection``, ``segmentation`` or ``restoration``.
         preprocessing: ``input_size`` [C, H, W], ``mean``, ``std``, ``interpolation``, ``crop_pct`` and others of
             timm's names; by default those of the model's ``pretrained_cfg``. The file says them.
-        class_names: names of the classes; the file says them.
+        class_names: a name for each output, in order; the file says them.
         images: what the file is checked on, prepared as the network takes it; by default ``data``, or else generated.
+            Where nothing else says the size of the network's input, it is that of the images.
         data: name of a data set, such as ``folder:PATH``, to check on, and to calibrate ``int8`` on.
         **options: further fields of :class:`refconv.exporting.ExportConfig`, and of the format ``hub`` those of
             :class:`refconv.exporting.HubConfig`.
 
     Raises:
         ModelError: if the model is refocused, or the exporter cannot follow it.
-        SettingError: if an option has no meaning, or a package is missing.
+        SettingError: if an option has no meaning, a package is missing, or images or class names do not fit.
         DataError: if the input's size is not known.
+        RunError: if the file exists already.
     """
     options, hub = _split(options)
     config = ExportConfig.for_file(out := Path(out), format=format, **options)
     stated = of_model(model, by="the model")
-    flags = dict(preprocessing or {})
+    flags = checked_preprocessing(preprocessing)
+    sized = size_of_images(images, takes_lists=task_named(task).takes_lists)
     known: dict[str, Any] = {name: getattr(model, name, None) for name in ("num_classes", "in_chans")}
     known["in_chans"] = (flags.get("input_size") or [known["in_chans"]])[0]
     name = str(getattr(model, "pretrained_cfg", {}).get("architecture") or type(model).__name__)
-    opened = Opened(model, name, known, stated=stated, task=task, class_names=tuple(class_names), flags=flags)
+    opened = Opened(
+        model, name, known, stated=stated, task=task, class_names=tuple(class_names), flags=flags, images=sized
+    )
     return export_opened(opened, out, config, Evidence(data, samples=images), builds=False, hub=hub(config))
 
 
@@ -103,7 +110,7 @@ def export_model_folder(
 
     Args:
         folder: a run or a model folder.
-        out: the file to write; an existing one is replaced.
+        out: the file to write; an existing one is only replaced with ``force=True``.
         format: see :func:`export`.
         data: data to check on, and to calibrate ``int8`` on; by default that of the run, else generated input.
         data_dir: folder of the data.
@@ -160,10 +167,11 @@ def export_opened(
         shape = list(prepares.input_size)
         raise SettingError("is for images", where="with_preprocessing", found=f"samples of shape {shape}")
     calibrating = _calibration(opened, evidence) if config.int8 else None
-    inputs, checked_on = _inputs(opened, task, preprocessing, prepares, evidence)
+    inputs, checked_on = _inputs(opened, task, preprocessing, prepares, evidence, any_size=config.dynamic_size)
     example = _generated(task, preprocessing, prepares)
     exact = Deployed(opened.model, task, prepares, softmax=config.softmax)
     exact.look_at(example)
+    check_class_names(_given_names(opened), _outputs(opened, exact), task)
     said = _said(opened, preprocessing, config, exact)
     free = _free_axes(task, preprocessing, config)
     with tempfile.TemporaryDirectory() as folder:
@@ -210,24 +218,31 @@ def _as_hub_folder(opened: Opened, out: Path, config: ExportConfig, evidence: Ev
     inputs, checked_on = _inputs(opened, task, preprocessing, None, evidence)
     exact = Deployed(opened.model, task, None)
     exact.look_at(_generated(task, preprocessing, None))
+    check_class_names(_given_names(opened), _outputs(opened, exact), task)
+    opened = hub.named(_counted(opened, exact, task))
     files = write_hub_folder(opened, out, preprocessing, hub)
-    network, runtime = loaded(out)
-    other = Deployed(network, task, None)
-    other.names = exact.names
-    found = compared(exact, Runtime(as_tuple(other), {}, runtime), inputs)
-    record = ExportRecord(
-        file=str(out), format=HUB, task=task.name, architecture=opened.name, precision="float32",
-        bytes=sum(file.stat().st_size for file in files), files=tuple(file.name for file in files), opset=None,
-        takes=_shape_in_words(inputs[0], {0: "batch"} if len(inputs[0]) > 1 else {}), gives=tuple(exact.names),
-        left_outside=_left_outside(task, preprocessing, None), runtime=runtime, operations=layers(network),
-        unrefocused=layers(opened.model), checked_on=checked_on,
-        samples=len(inputs) if task.takes_lists else len(inputs[0]), largest_difference=found.difference,
-        relative_difference=found.relative, tolerance=TOLERANCE["float32"], top1_agreement=found.top1_agreement,
-        unlike=found.unlike,
-    )  # fmt: skip
+    record = None
+    try:
+        network, runtime = loaded(out)
+        other = Deployed(network, task, None)
+        other.names = exact.names
+        found = compared(exact, Runtime(as_tuple(other), {}, runtime), inputs)
+        record = ExportRecord(
+            file=str(out), format=HUB, task=task.name, architecture=opened.name, precision="float32",
+            bytes=sum(file.stat().st_size for file in files), files=tuple(file.name for file in files), opset=None,
+            takes=_shape_in_words(inputs[0], {0: "batch"} if len(inputs[0]) > 1 else {}), gives=tuple(exact.names),
+            left_outside=_left_outside(task, preprocessing, None), runtime=runtime, operations=layers(network),
+            unrefocused=layers(opened.model), checked_on=checked_on,
+            samples=len(inputs) if task.takes_lists else len(inputs[0]), largest_difference=found.difference,
+            relative_difference=found.relative, tolerance=TOLERANCE["float32"], top1_agreement=found.top1_agreement,
+            unlike=found.unlike,
+        )  # fmt: skip
+    finally:
+        if record is None or not record.holds:  # nobody is to load it for the network
+            shutil.rmtree(out, ignore_errors=True)
     if hub.push is None or not record.holds:
         return record
-    address = push(out, hub.push, private=hub.private, force=hub.force)
+    address = push(out, hub.push, private=hub.private, force=config.force)
     return dataclasses.replace(record, pushed_to=address)
 
 
@@ -280,17 +295,42 @@ def _of_another_size(network: Deployed, example: Tensor, free: Mapping[int, str]
         with torch.no_grad():
             network(images)
     except (RuntimeError, ValueError, AssertionError) as error:
-        what, remedy = "the network takes images of one size", "leave out --dynamic-size"
+        what, remedy = "the network takes images of one size", "leave it out"
         raise ModelError(what, where="dynamic_size", found=str(error).partition("\n")[0], remedy=remedy) from error
     return images
 
 
+def _given_names(opened: Opened) -> tuple[str, ...]:
+    """Return the names of classes that a program gives; those of runs and folders were checked as they were written."""
+    return opened.class_names if opened.located is None else ()
+
+
+def _outputs(opened: Opened, network: Deployed) -> int | None:
+    return network.classes or opened.arguments.get("num_classes") or getattr(opened.model, "num_classes", None)
+
+
+def _counted(opened: Opened, network: Deployed, task: Task) -> Opened:
+    """Return a model with its number of classes, which networks that are not timm's do not say themselves."""
+    if opened.located is not None or task.name in UNCOUNTED:
+        return opened
+    return dataclasses.replace(opened, arguments={**opened.arguments, "num_classes": _outputs(opened, network)})
+
+
 def _inputs(
-    opened: Opened, task: Task, preprocessing: Preprocessing, prepares: Preprocessing | None, evidence: Evidence
+    opened: Opened,
+    task: Task,
+    preprocessing: Preprocessing,
+    prepares: Preprocessing | None,
+    evidence: Evidence,
+    *,
+    any_size: bool = False,
 ) -> tuple[list[Tensor], str]:
     """Return inputs as the file takes them, and in words what they are."""
     samples, words = evidence.samples, "the given images"
-    why = "no data are recorded with the model; name them by --data"
+    why = "no data are recorded with the model; name them by --data, in Python data"
+    if samples is not None:
+        check_size(samples, preprocessing, any_size=any_size or not task.prepares_images)
+        samples = [image.float() for image in samples] if task.takes_lists else samples.float()
     if samples is None and (evidence.data is not None or opened.recipe is not None):
         try:
             data = data_for(opened, evidence.data, root=evidence.data_dir, labelled=False)
@@ -335,7 +375,7 @@ def _quantised(task: Task, first: Path, out: Path, config: ExportConfig, name: s
 def _said(opened: Opened, preprocessing: Preprocessing, config: ExportConfig, network: Deployed) -> dict[str, str]:
     """Return what the file says about itself."""
     located = opened.located
-    outputs = network.classes or opened.arguments.get("num_classes") or getattr(opened.model, "num_classes", None)
+    outputs = _outputs(opened, network)
     names = [opened.class_name(index) for index in range(outputs or len(opened.class_names))]
     beside = {key: opened.stated.values[key] for key in ("noise", "upscale") if key in opened.stated.values}
     return described(

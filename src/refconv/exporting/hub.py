@@ -6,14 +6,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from refconv.data.preprocessing import Preprocessing
-from refconv.errors import ModelError, SettingError
+from refconv.errors import CheckpointError, ModelError, SettingError
 from refconv.exporting.card import Described, card
 from refconv.exporting.pushing import check_repository
 from refconv.exporting.results import results_of
@@ -24,6 +24,7 @@ from refconv.models.opening import Opened
 from refconv.models.run_folder import write_whole
 from refconv.models.saving import save_opened
 
+NAME_IT = "say in Python what builds it by architecture='module:function', timm's name or 'torchvision:NAME'"
 README, PREPROCESSOR = "README.md", "preprocessor_config.json"
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 _IDENTIFIER = re.compile(r"([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*")
@@ -44,12 +45,15 @@ class HubConfig:
     datasets: tuple[str, ...] = ()  #: data sets of the hub that the model was trained on
     push: str | None = None  #: ``USER/NAME`` of the repository that the folder is sent to
     private: bool = False  #: whether a new repository is private
-    force: bool = False  #: whether a repository that exists gets a commit
+    #: what builds the network: timm's name, ``torchvision:NAME`` or ``module:function``; else as the network says
+    architecture: str | None = None
+    #: arguments that the network is built with, such as ``{"act_layer": "gelu"}``, beside those that are known
+    model_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.license is None:
             expected = "an identifier such as apache-2.0, or unknown"
-            remedy = "a licence is not guessed: give --license"
+            remedy = "a licence is not guessed: give --license, in Python license"
             raise SettingError("missing", where="license", expected=expected, remedy=remedy)
         if not _LICENCE.fullmatch(self.license):
             expected = "a lower-case identifier such as apache-2.0, mit, cc-by-nc-4.0, other or unknown"
@@ -65,6 +69,11 @@ class HubConfig:
             check_repository(self.push)
         elif self.private:
             raise SettingError("has no effect without push", where="private")
+
+    def named(self, opened: Opened) -> Opened:
+        """Return a model with the name and the arguments by which it is built again."""
+        arguments = {**opened.arguments, **self.model_kwargs}
+        return replace(opened, name=self.architecture or opened.name, arguments=arguments)
 
     @property
     def licence(self) -> dict[str, str]:
@@ -85,7 +94,15 @@ def write_hub_folder(opened: Opened, out: Path, used: Preprocessing, config: Hub
     located = opened.located
     folder = located.path if located is not None and located.kind == "folder" else None
     results, proof = results_of(located), "" if folder is None else certificate_of(folder)
-    save_opened(out, opened, used, proof)
+    try:
+        save_opened(out, opened, used, proof)
+    except (CheckpointError, ModelError) as error:
+        if located is not None:  # a folder or a run, which was built by its name
+            raise
+        found = ": ".join(filter(None, (error.what, error.found)))
+        remedy = f"{NAME_IT}, and with what arguments by model_kwargs={{...}}"
+        what = "the given network cannot be built by this name and the known arguments"
+        raise ModelError(what, where=opened.name, found=found, remedy=remedy) from error
     stored = read_config(out)
     described = Described(
         title=(config.push or out.resolve().name).rpartition("/")[2], repository=config.push or f"USER/{out.name}",

@@ -69,7 +69,7 @@ class Deployed(nn.Module):
                 self.classes = int(self(example).shape[1])
         except (RuntimeError, ValueError, TypeError, AssertionError, LookupError) as error:
             found = f"{type(error).__name__}: {error}"
-            what, remedy = "the network does not take such input", "give --img-size, or preprocessing with input_size"
+            what, remedy = "the network does not take such input", "give --img-size, in Python preprocessing"
             shape = f"input of shape {list(example.shape)}"
             where = type(self.model).__name__
             raise ModelError(what, where=where, expected=shape, found=found, remedy=remedy) from error

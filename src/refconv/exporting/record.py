@@ -116,4 +116,7 @@ class ExportRecord(Record):
         if self.accuracy is not None:
             lines.append(f"  accuracy {self.accuracy.said(self.task)}")
         lines += [f"pushed     {self.pushed_to}"] if self.pushed_to else []
+        if self.format == "hub" and not self.holds:
+            how = "in Python give the arguments that the network was built with by model_kwargs"
+            lines.append(f"removed    the folder, because it builds another network; {how}")
         return "\n".join(lines)

@@ -233,7 +233,7 @@ def _written(pool: Pool, setup: Setup, winner: Candidate, folder: Path) -> Certi
 def _exported(recipe: Recipe, out: Path, name: str, say: Say) -> ExportRecord:
     """Write the result in a format of other programs, beside its folder, and check the file."""
     file = out / f"model{FORMATS[name]}"
-    record = export_model_folder(out / "model", file, name, data=recipe.data, data_dir=recipe.data_dir)
+    record = export_model_folder(out / "model", file, name, data=recipe.data, data_dir=recipe.data_dir, force=True)
     say(str(record))
     return record
 

@@ -139,6 +139,14 @@ def writing(path: Path) -> Iterator[None]:
         raise RunError("cannot write", where=str(path), found=error.strerror or str(error), remedy=remedy) from error
 
 
+def check_unused(path: Path, *, force: bool) -> None:
+    """Refuse a file or folder that exists already, unless it may be replaced."""
+    if path.exists() and not force:
+        noun = "folder" if path.is_dir() else "file"
+        remedy = f"give another {noun}, or --force to replace it, in Python force=True"
+        raise RunError("exists already", where=str(path), remedy=remedy)
+
+
 def write_whole(path: Path, content: bytes | memoryview) -> None:
     """Write a file so that, whatever happens, either the old or the new content is there."""
     partial = path.with_name(f".{path.name}.partial")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.utils import _pytree as pytree
 
+from refconv.errors import ModelError, RefconvError
 from refconv.layers import dotted, find_layers, lists_of
 from refconv.records import Record
 from refconv.surgery.outputs import Distance, distance, largest_difference, leaves
@@ -47,6 +48,7 @@ class Certificate(Record, former={"largest_kernel_site": "largest_kernel_layer"}
         batch: number of rows; None without a batch.
         unlike: outputs whose place, shape, kind or value that is no number differs.
         uncompared: parts of the outputs that could not be looked into.
+        not_finite: outputs of the first model or the second that hold infinite entries or some that are no number.
     """
 
     missing: tuple[str, ...]
@@ -67,6 +69,7 @@ class Certificate(Record, former={"largest_kernel_site": "largest_kernel_layer"}
     values: tuple[str, ...] = ()
     unlike: tuple[str, ...] = ()
     uncompared: tuple[str, ...] = ()
+    not_finite: tuple[str, ...] = ()
 
     @property
     def same_structure(self) -> bool:
@@ -76,10 +79,10 @@ class Certificate(Record, former={"largest_kernel_site": "largest_kernel_layer"}
 
     @property
     def same_outputs(self) -> bool | None:
-        """Whether outputs agree to the tolerance; None if they, or a part of them, were not compared."""
+        """Whether outputs agree to the tolerance; None if they, or a part of them, were not compared or not finite."""
         if self.relative_output_difference is not None and self.relative_output_difference > self.tolerance:
             return False
-        return None if self.relative_output_difference is None or self.uncompared else True
+        return None if self.relative_output_difference is None or self.uncompared or self.not_finite else True
 
     def __str__(self) -> str:
         order = "another order" if self.reordered else "same order"
@@ -97,6 +100,8 @@ class Certificate(Record, former={"largest_kernel_site": "largest_kernel_layer"}
         lines += [f"  {'values':<8} {entry}" for entry in _list("differ", self.values)]
         lines += [f"kernels    {kernels}", f"outputs    {self._outputs_in_words()}"]
         lines += [f"  {'unlike':<8} {entry}" for entry in _list("differ", self.unlike)]
+        if self.same_outputs is False:
+            lines += [f"  {'values':<8} {entry}" for entry in _list("not finite", self.not_finite)]
         if self.top1_agreement is not None:
             lines.append(f"top-1      agrees on {self.top1_agreement:.2%}")
         return "\n".join(lines)
@@ -108,7 +113,10 @@ class Certificate(Record, former={"largest_kernel_site": "largest_kernel_layer"}
             return f"not compared ({'no batch given' if self.batch is None else unseen or empty})"
         equal = "identical" if self.largest_output_difference == 0 else "equal"
         verdict = equal if self.same_outputs is not False else "different"
-        if self.same_outputs is None:
+        if self.same_outputs is None and self.not_finite:
+            at = "; ".join([*_list("not finite", self.not_finite), *([unseen] if unseen else [])])
+            verdict = f"not comparable: outputs are not finite ({at}), finite entries {verdict}"
+        elif self.same_outputs is None:
             verdict = f"not certified ({unseen}), the others {verdict}"
         return (
             f"{verdict}: largest difference {self.largest_output_difference:.3g}, relative "
@@ -131,7 +139,7 @@ def verify(before: nn.Module, after: nn.Module, batch: Any = None, *, tolerance:
             outputs' dtype to the power 2/3.
 
     Raises:
-        ModelError: if a model is wrapped.
+        ModelError: if a model is wrapped, or cannot be run on the batch.
     """
     for model in (before, after):
         check_unwrapped(model, "verify")
@@ -163,15 +171,19 @@ def verify(before: nn.Module, after: nn.Module, batch: Any = None, *, tolerance:
 def _compared_outputs(before: nn.Module, after: nn.Module, batch: Any, tolerance: float | None) -> dict[str, Any]:
     """Return what a certificate says of outputs."""
     found, top1, rows, dtype = Distance(0, 0, 0, (), ()), None, None, None
+    not_finite: dict[str, None] = {}
     if batch is not None:
         outputs = first, second = _output(before, batch), _output(after, batch)
         found = distance(first, second)
-        a, b = ([value for value in leaves(output).values() if isinstance(value, Tensor)] for output in outputs)
+        held = [leaves(output) for output in outputs]
+        a, b = ([value for value in one.values() if isinstance(value, Tensor)] for one in held)
+        found_at = (place for one in held for place, value in one.items() if _is_not_finite(value))
+        not_finite = dict.fromkeys(place or "the whole" for place in found_at)
         dtype = next((value.dtype for value in pytree.tree_leaves(first) if _is_real(value)), None)
         # Python's numbers come out of tensors whose precision is not known any more.
         dtype = dtype or next((value.dtype for value in a if _is_real(value) and value.dim()), None)
         alike = len(a) == len(b) == 1 and a[0].shape == b[0].shape and a[0].dim() == 2 and a[0].numel() > 0
-        if alike and a[0].is_floating_point() and b[0].is_floating_point():
+        if alike and not not_finite and a[0].is_floating_point() and b[0].is_floating_point():
             top1 = float((a[0].argmax(1) == b[0].argmax(1)).double().mean())
         rows = next((len(value) for value in pytree.tree_leaves(batch) if isinstance(value, Tensor) and value.dim()), 1)
         rows = len(batch) if isinstance(batch, list) else rows
@@ -184,6 +196,7 @@ def _compared_outputs(before: nn.Module, after: nn.Module, batch: Any, tolerance
         "batch": rows,
         "unlike": found.unlike,
         "uncompared": found.opaque,
+        "not_finite": tuple(not_finite),
     }
 
 
@@ -191,14 +204,36 @@ def _is_real(value: Any) -> bool:
     return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
 
 
+def _is_not_finite(value: Any) -> bool:
+    return _is_real(value) and not bool(value.isfinite().all())
+
+
 def _output(model: nn.Module, batch: Any) -> Any:
     # A forward may write into its input; the other model gets the same one.
     batch = pytree.tree_map(lambda value: value.clone() if isinstance(value, Tensor) else value, batch)
     stance = torch.compiler.set_stance("force_eager") if is_compiled(model) else nullcontext()
-    with stance, evaluating(model), torch.no_grad():
-        if isinstance(batch, tuple):
-            return model(*batch)
-        return model(**batch) if isinstance(batch, Mapping) else model(batch)
+    try:
+        with stance, evaluating(model), torch.no_grad():
+            if isinstance(batch, tuple):
+                return model(*batch)
+            return model(**batch) if isinstance(batch, Mapping) else model(batch)
+    except RefconvError:
+        raise
+    except Exception as error:
+        raise _not_run(model, batch, error) from error
+
+
+def _not_run(model: nn.Module, batch: Any, error: Exception) -> ModelError:
+    """Return what is said of a model that fails on a batch; most often the batch is not what models take."""
+    found = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    if not any(isinstance(value, Tensor) for value in pytree.tree_leaves(batch)):
+        expected = "a tensor, or a tuple, list or mapping of tensors"
+        what = f"{type(model).__name__} cannot be run on it ({found})"
+        return ModelError(what, where="batch", expected=expected, found=type(batch).__name__)
+    shapes = [list(value.shape) for value in pytree.tree_leaves(batch) if isinstance(value, Tensor)]
+    shown = ", ".join(map(str, shapes[:3])) + (", ..." if len(shapes) > 3 else "")
+    what = f"{type(model).__name__} cannot be run on tensors of shape {shown}"
+    return ModelError(what, where="batch", found=found, remedy="give a batch as both models take it")
 
 
 @contextmanager

@@ -73,7 +73,7 @@ def preprocessing_of(opened: Opened, task: Task) -> Preprocessing:
     if not task.prepares_images:
         return as_they_are(task.name, (in_chans, *(size or (DEFAULT_SIZE, DEFAULT_SIZE))))
     if size is None:
-        remedy = "give --img-size, or preprocessing={'input_size': [3, 224, 224]}"
+        remedy = "give --img-size, in Python images, or preprocessing={'img_size': 224}"
         raise DataError("the size of the model's input is not known", where=opened.name, remedy=remedy)
     return resolve(opened.statements, in_chans=in_chans, where=opened.name)
 

@@ -126,7 +126,8 @@ class Detection(Task):
     def certify(self, before: nn.Module, after: nn.Module, samples: Samples | None) -> Certificate:
         """Compare two detectors; where both detect nothing, all boxes are compared, whatever their scores."""
         certificate = verify(before, after, samples)
-        if samples is None or certificate.same_outputs is not None or certificate.uncompared:
+        undecided = certificate.same_outputs is None and not (certificate.uncompared or certificate.not_finite)
+        if samples is None or not undecided:
             return certificate
         with all_scores(before, after):
             return verify(before, after, samples)
