@@ -311,6 +311,7 @@ def test_what_a_hub_refuses_is_one_line(capsys, run, hub, settings, message):
     assert main([*run, "--push", "me/net"]) == 2
     error = capsys.readouterr().err
     assert message in error
+    assert "the folder is written and whole: hf upload me/net" in error
     assert error.count("\n") == 1
     assert "hf_secret" not in error
 

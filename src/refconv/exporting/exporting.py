@@ -242,7 +242,14 @@ def _as_hub_folder(opened: Opened, out: Path, config: ExportConfig, evidence: Ev
             shutil.rmtree(out, ignore_errors=True)
     if hub.push is None or not record.holds:
         return record
-    address = push(out, hub.push, private=hub.private, force=config.force)
+    try:
+        address = push(out, hub.push, private=hub.private, force=config.force)
+    except RunError as error:
+        kept = f"the folder is written and whole: hf upload {hub.push} {out}"
+        remedy = "; ".join(filter(None, (error.remedy, kept)))
+        raise RunError(
+            error.what, where=error.where, expected=error.expected, found=error.found, remedy=remedy
+        ) from error
     return dataclasses.replace(record, pushed_to=address)
 
 
