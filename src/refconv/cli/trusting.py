@@ -27,6 +27,6 @@ def with_trust(command: Callable[..., Any]) -> Callable[..., Any]:
 
     flag = inspect.Parameter("trust", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, _TRUST])
     signature = inspect.signature(command, eval_str=True)
-    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), flag])  # type: ignore[attr-defined]
+    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), flag])  # type: ignore[attr-defined]  # unknown to mypy
     run.__annotations__ = {**inspect.get_annotations(command, eval_str=True), "trust": flag.annotation}
     return run

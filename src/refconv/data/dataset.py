@@ -90,7 +90,7 @@ class Data(ABC):
         return (f"images: {self.preprocessing}", *([f"classes: {classes}"] if classes else []))
 
     def train_targets(self) -> Tensor:
-        """Return the targets of all training samples."""
+        """Return the targets of all training samples; data without one target a sample, such as boxes, have none."""
         raise NotImplementedError
 
     def with_scale(self, mean: Sequence[float], std: Sequence[float], *, by: str) -> Data:

@@ -286,7 +286,7 @@ def _generated(task: Task, preprocessing: Preprocessing, prepares: Preprocessing
     shape = (count, *preprocessing.input_size)
     if prepares is None:
         found = task.random_samples(shape)
-        return found[0][None] if isinstance(found, list) else found  # type: ignore[no-any-return]
+        return found[0][None] if isinstance(found, list) else found  # type: ignore[no-any-return]  # samples are of Any
     return as_bytes(torch.rand(shape, generator=torch.Generator().manual_seed(0)))
 
 
