@@ -2,7 +2,8 @@
 
 By formula (2) of docs/math.md, a step of SGD on the refocus weight moves the kernel exactly as the same step on the
 kernel itself with g -> g G + w (kernel - B) in place of g + w kernel. Nothing else differs, so nothing else is here:
-momentum, dampening, Nesterov, maximize, foreach and fused are torch's.
+momentum, dampening, Nesterov, maximize, foreach and fused are torch's; dense kernels on a CPU have a loop of their own
+for all of it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from refconv.gradspace.groups import (
     replaced,
 )
 from refconv.gradspace.metric import Metric, clip_by_norm, from_local, gathered, is_sharded, local, sharded_like
+from refconv.gradspace.slices_step import stepped
 from refconv.layers import check_base, masked
 from refconv.parametrizations import memory_format
 
@@ -212,10 +214,17 @@ class RefocusSGD(SGD):
         sparse: bool = super()._init_group(group, params, grads, momentum_buffer_list)
         if SITES in group and params:
             with torch.no_grad(), torch.autocast(params[0].device.type, enabled=False):
+                done = []
                 for position, parameter in enumerate(params):
                     if parameter not in self._geometries:
                         continue
-                    grads[position] = self._rewritten(parameter, grads[position], group)
+                    metric = self._metric(parameter)
+                    if stepped(parameter, grads[position], self.state[parameter], metric, group, BASE):
+                        done.append(position)
+                    else:
+                        grads[position] = self._rewritten(parameter, grads[position], group)
+                for listed in (params, grads, momentum_buffer_list):
+                    listed[:] = [one for position, one in enumerate(listed) if position not in done]
         return sparse
 
     def _rewritten(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:

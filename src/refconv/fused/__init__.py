@@ -1,0 +1,1 @@
+"""Loops that read and write every number of dense kernels once; :mod:`refconv.ops` has their formulas."""
