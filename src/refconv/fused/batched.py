@@ -25,6 +25,7 @@ def by_shifts(
     taps = tuple(range(1, own.ndim))
     out = torch.zeros_like(own)
     for shift in product(*map(range, map_size)):
-        patch = padded[(slice(None), *(slice(d, d + k) for d, k in zip(shift, kernel_size, strict=True)))]
+        window = slice(None), *(slice(d, d + k) for d, k in zip(shift, kernel_size, strict=True))
+        patch = padded[window]
         out.addcmul_((own * patch).sum(taps, keepdim=True), patch)
     return out.reshape(shape)
