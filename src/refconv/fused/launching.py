@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import product
 from math import prod
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -75,21 +75,9 @@ def rewrite_slices(
         unrolled: whether a slice's numbers are held in registers, or read again from the cache; by default what is
             quick to compile: registers for small slices.
     """
-    taps, shifts = prod(kernel_size), prod(map_size)
-    if unrolled is None:
-        unrolled = taps * shifts <= _UNROLLED
-    constants: dict[str, Any]
-    if unrolled:
-        constants = {"NEIGHBOURS": neighbours(tuple(kernel_size), tuple(map_size)), "TAPS": taps, "SHIFTS": shifts}
-        kernel, block = "slices_in_registers", _LANES
-    else:
-        width = _power_of_two(taps)
-        sides = [*(1,) * (3 - len(kernel_size)), *kernel_size], [*(1,) * (3 - len(map_size)), *map_size]
-        constants = {f"{name}{axis}": side[axis] for name, side in zip("KM", sides, strict=True) for axis in range(3)}
-        kernel, block = "slices_in_tiles", max(1, _TILE // width)
-        constants["WIDTH"] = width
+    chosen = for_slices(tuple(kernel_size), tuple(map_size), unrolled=unrolled)
     more = [(0 if root is None else root.data_ptr(), 0) for root in roots]
-    return _launched(kernel, gradients, bases, more, taps, constants, block, factor, dtype, tables)
+    return _launched(chosen, gradients, bases, more, factor, dtype, tables)
 
 
 def rewrite_rows(
@@ -115,12 +103,42 @@ def rewrite_rows(
         dtype: of the outputs; by default that of the gradients.
         tables: where the tables of earlier calls are kept.
     """
-    width = _power_of_two(taps)
     more = [
         (gram.data_ptr(), 0 if owner is None else owner.data_ptr()) for gram, owner in zip(grams, owners, strict=True)
     ]
-    constants = {"TAPS": taps, "WIDTH": width}
-    return _launched("rows", gradients, bases, more, taps, constants, max(1, _TILE // width), factor, dtype, tables)
+    return _launched(for_rows(taps), gradients, bases, more, factor, dtype, tables)
+
+
+class Variant(NamedTuple):
+    """A kernel by name, with what it is compiled for, and how many slices a program of it takes."""
+
+    name: str
+    constants: dict[str, Any]
+    block: int
+
+    def types(self, dtype: torch.dtype) -> dict[str, Any]:
+        """Return the types for tensors of a dtype, in Triton's words."""
+        language: Any = _kernels().tl
+        computing = torch.promote_types(dtype, torch.float32)
+        return {"OWN": getattr(language, str(dtype)[6:]), "DTYPE": getattr(language, str(computing)[6:])}
+
+
+def for_slices(kernel_size: tuple[int, ...], map_size: tuple[int, ...], *, unrolled: bool | None = None) -> Variant:
+    """Return the kernel for blocks of one slice; ``unrolled`` as for :func:`rewrite_slices`."""
+    taps, shifts = prod(kernel_size), prod(map_size)
+    if unrolled if unrolled is not None else taps * shifts <= _UNROLLED:
+        constants: dict[str, Any] = {"NEIGHBOURS": neighbours(kernel_size, map_size), "TAPS": taps, "SHIFTS": shifts}
+        return Variant("slices_in_registers", constants, _LANES)
+    width = _power_of_two(taps)
+    sides = {"K": (1,) * (3 - len(kernel_size)) + kernel_size, "M": (1,) * (3 - len(map_size)) + map_size}
+    constants = {f"{name}{axis}": side[axis] for name, side in sides.items() for axis in range(3)}
+    return Variant("slices_in_tiles", {**constants, "TAPS": taps, "WIDTH": width}, max(1, _TILE // width))
+
+
+def for_rows(taps: int) -> Variant:
+    """Return the kernel for slices of so many taps that are multiplied by Grams."""
+    width = _power_of_two(taps)
+    return Variant("rows", {"TAPS": taps, "WIDTH": width}, max(1, _TILE // width))
 
 
 @lru_cache
@@ -137,13 +155,10 @@ def neighbours(kernel_size: tuple[int, ...], map_size: tuple[int, ...]) -> tuple
 
 
 def _launched(
-    name: str,
+    variant: Variant,
     gradients: Sequence[Tensor],
     bases: Sequence[Tensor],
     more: Sequence[tuple[int, int]],
-    taps: int,
-    constants: dict[str, Any],
-    block: int,
     factor: float,
     dtype: torch.dtype | None,
     tables: Tables | None,
@@ -152,14 +167,13 @@ def _launched(
     tables = tables or Tables()
     gradients, bases = [_stored(one) for one in gradients], [_stored(one) for one in bases]
     own, device = gradients[0].dtype, gradients[0].device
-    computing = torch.promote_types(own, torch.float32)
-    bits = _bits(factor, computing)
+    bits, taps = _bits(factor, torch.promote_types(own, torch.float32)), variant.constants["TAPS"]
     says = tuple((g.numel() // taps, _step(g), _step(b)) for g, b in zip(gradients, bases, strict=True))
     starts, total = [], 0
     for gradient in gradients:
         starts.append(total)
         total += -(-gradient.numel() // _ALIGNMENT) * _ALIGNMENT
-    key = name, tuple(constants.values()), own, device
+    key = variant.name, tuple(variant.constants.values()), own, device
     geometry = [
         number for (slices, *steps), start in zip(says, starts, strict=True) for number in (slices, start, *steps)
     ]
@@ -168,7 +182,7 @@ def _launched(
         for g, b, others in zip(gradients, bases, more, strict=True)
         for number in (g.data_ptr(), b.data_ptr(), *others, bits)
     )
-    programs = tables.table((key, "programs"), says, lambda: _programs(says, block), device)
+    programs = tables.table((key, "programs"), says, lambda: _programs(says, variant.block), device)
     out = torch.empty(total, dtype=dtype or own, device=device)
     arguments = [
         tables.table((key, "addresses"), addresses, lambda: addresses, device),
@@ -176,13 +190,10 @@ def _launched(
         programs,
         out,
     ]
-    kernels = _kernels()
-    language: Any = kernels.tl
-    types = {"OWN": getattr(language, str(own)[6:]), "DTYPE": getattr(language, str(computing)[6:])}
+    settings = {"BLOCK": variant.block, "num_warps": _warps(device), "enable_fp_fusion": True}
     with _current(device):
-        getattr(kernels, name)[len(programs) // 2,](
-            *arguments, **constants, **types, BLOCK=block, num_warps=_warps(device), enable_fp_fusion=True
-        )
+        kernel = getattr(_kernels(), variant.name)[len(programs) // 2,]
+        kernel(*arguments, **variant.constants, **variant.types(own), **settings)
     return [out.as_strided(g.size(), g.stride(), start) for g, start in zip(gradients, starts, strict=True)]
 
 

@@ -115,13 +115,13 @@ def slices_in_tiles(
     M0: tl.constexpr,
     M1: tl.constexpr,
     M2: tl.constexpr,
+    TAPS: tl.constexpr,
     WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
     OWN: tl.constexpr,
     DTYPE: tl.constexpr,
 ):
     """The same for slices of many taps: a slice per row of a tile, its shifted base read from cache at every shift."""
-    TAPS: tl.constexpr = K0 * K1 * K2
     numbers, inside, gradient, base, target, step, base_step, root, _, factor = _work(
         addresses, geometry, programs, out, TAPS, BLOCK, OWN, DTYPE
     )

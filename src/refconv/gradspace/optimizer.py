@@ -7,6 +7,7 @@ momentum, dampening, Nesterov, maximize, foreach and fused are torch's.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, cast
@@ -98,7 +99,7 @@ class RefocusSGD(SGD):
         self._metrics: dict[Tensor, Metric] = {}
         self._started: dict[Tensor, tuple[Tensor, Tensor]] = {}
         self._known: list[list[Tensor]] = []
-        self._tables = Tables()
+        self._tables: dict[Any, Tables] = defaultdict(Tables)  # of each group, and of the norm
         if max_norm is not None and not max_norm > 0:
             raise SettingError("invalid norm", where="max_norm", expected="a number > 0, or None", found=repr(max_norm))
         self.max_norm = max_norm
@@ -228,7 +229,7 @@ class RefocusSGD(SGD):
         centers = [local(self.state[kernel][BASE] if toward_base else kernel) for kernel in kernels]
         # maximize turns the sign of gradients, but not of decay
         factor = group["weight_decay"] * (1 if group["maximize"] else -1) if group["decay"] != "kernel" else 0.0
-        found = rewritten(metrics, [local(one) for one in gradients], centers, factor, self._tables)
+        found = rewritten(metrics, [local(one) for one in gradients], centers, factor, self._tables[id(group)])
         return [from_local(part, gradient) for part, gradient in zip(found, gradients, strict=True)]
 
     def _metric(self, parameter: Tensor) -> Metric:
@@ -281,7 +282,7 @@ class RefocusSGD(SGD):
         self._associate()
         parameters = (one for group in self.param_groups for one in group["params"] if one.grad is not None)
         pairs = [(one, self._metric(one) if one in self._geometries else None) for one in parameters]
-        multiply = partial(products, tables=self._tables)
+        multiply = partial(products, tables=self._tables["norm"])
         return clip_by_norm(pairs, max_norm, multiply, error_if_nonfinite=error_if_nonfinite)
 
     def clip_grad_value_(self, clip_value: float) -> None:
@@ -384,7 +385,7 @@ class RefocusSGD(SGD):
         # also called where a state dict is loaded, after which the same kernels are frozen as before
         kept = {name: self.__dict__.get(name, {}) for name in ("_waiting", "_masks")}
         super().__setstate__({**kept, "_started": {}, **state})
-        self._metrics, self._tables = {}, Tables()
+        self._metrics, self._tables = {}, defaultdict(Tables)
         self._known = [list(group["params"]) for group in self.param_groups]
         self._step_supports_amp_scaling = False
 
