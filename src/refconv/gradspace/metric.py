@@ -7,7 +7,8 @@ keep is never much larger than the kernels, except for powers of the Gram at den
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from refconv.errors import LayerError
 from refconv.fused import slices as fused
 from refconv.gradspace.groups import KernelSpec
-from refconv.ops import apply_gram, apply_gram_by_convolution, apply_gram_by_patches, metric_gram, scaling
+from refconv.ops import Layout, apply_gram, apply_gram_by_convolution, apply_gram_by_patches, metric_gram, scaling
 from refconv.parametrizations import computing_dtype
 
 # Grams of so many numbers are kept even where they are larger than their kernels.
@@ -62,9 +63,11 @@ class Metric(ABC):
     def _product(self, gradient: Tensor) -> Tensor:
         """Return g G / c_S^2 for any gradient."""
 
-    def squared_norm(self, gradient: Tensor) -> Tensor:
-        """Return the squared norm of the gradient by the refocus weight, gain <g, g G> / c_S^2 summed over blocks."""
-        found = self.apply(gradient)
+    def squared_norm(self, gradient: Tensor, found: Tensor) -> Tensor:
+        """Return the squared norm of the gradient by the refocus weight, gain <g, g G> / c_S^2 summed over blocks.
+
+        ``found`` is what :meth:`apply` returns for the gradient.
+        """
         if gradient.is_complex():  # entry by entry, of both parts
             products = torch.complex(gradient.real * found.real, gradient.imag * found.imag)
         else:
@@ -94,12 +97,17 @@ class ByGrams(Metric):
     """One product with the Grams [b, k, k] of all blocks: depthwise and grouped layers."""
 
     def _prepare(self, base: Tensor) -> None:
-        blocks = self.layout.to_blocks(base)
+        self.base, blocks = base, self.layout.to_blocks(base)
         self.grams = self._grams(blocks)
         self._scaled(blocks)
 
     def _product(self, gradient: Tensor) -> Tensor:
         return self.layout.from_blocks(apply_gram(self.layout.to_blocks(gradient).to(self.dtype), self.grams))
+
+    @cached_property
+    def owners(self) -> Tensor | None:
+        """The block of every slice in the order in which they are stored, int32; None where there is one block."""
+        return None if len(self.grams) == 1 else block_numbers(self.layout, self.grams.device).int()
 
 
 class ByPatches(Metric):
@@ -157,8 +165,8 @@ class ByRows(Metric):
         blocks = self.layout.to_blocks(gathered(base))
         self.grams = self._grams(blocks)
         self._scaled(blocks)
-        numbers = torch.arange(self.layout.blocks, device=self.grams.device)[:, None, None]
-        everywhere = self.layout.from_blocks(numbers.expand(self.layout.block_shape)).contiguous()
+        everywhere = block_numbers(self.layout, self.grams.device).repeat_interleave(self.layout.taps)
+        everywhere = everywhere.reshape(self.layout.weight_shape)
         self.block_of = local(sharded_like(everywhere, base)).reshape(-1, self.layout.taps)[:, 0].clone()
         if self.gain is not None:
             self.gain = self.gain[self.block_of]
@@ -178,30 +186,43 @@ class ByRows(Metric):
         return out.reshape(gradient.shape)
 
 
+def block_numbers(layout: Layout, device: torch.device) -> Tensor:
+    """Return the number of the block that each slice belongs to, in the order in which slices are stored."""
+    numbers = torch.arange(layout.blocks, device=device)[:, None, None]
+    return layout.from_blocks(numbers.expand(layout.block_shape)).reshape(-1, layout.taps)[:, 0]
+
+
 @torch.no_grad()
 def clip_by_norm(
-    trained: Sequence[tuple[Tensor, Metric | None]], max_norm: float, *, error_if_nonfinite: bool = False
+    trained: Sequence[tuple[Tensor, Metric | None]],
+    max_norm: float,
+    multiply: Callable[[Sequence[Metric], Sequence[Tensor]], list[Tensor]],
+    *,
+    error_if_nonfinite: bool = False,
 ) -> Tensor:
-    """Scale gradients to a norm of at most ``max_norm``, by <g, g G> at refocused kernels; return the norm before."""
-    squares, gradients = [], []
-    for parameter, metric in trained:
-        assert parameter.grad is not None
-        part = local(parameter.grad)
-        with torch.autocast(part.device.type, enabled=False):
+    """Scale gradients to a norm of at most ``max_norm``, by <g, g G> at refocused kernels; return the norm before.
+
+    ``multiply`` returns g G / c_S^2 for metrics and gradients. The device is waited for only if ``error_if_nonfinite``.
+    """
+    squares, gradients = [], [local(cast("Tensor", parameter.grad)) for parameter, _ in trained]
+    refocused = [(metric, part) for (_, metric), part in zip(trained, gradients, strict=True) if metric is not None]
+    metrics, parts = [metric for metric, _ in refocused], [part for _, part in refocused]
+    with torch.autocast(gradients[0].device.type if gradients else "cpu", enabled=False):
+        found = iter(multiply(metrics, parts))
+        for (parameter, metric), part in zip(trained, gradients, strict=True):
             if metric is None:
                 square = real_parts(part.to(torch.promote_types(part.dtype, torch.float32))).square().sum()
             else:
-                square = metric.squared_norm(part)
-        squares.append(sum_of_parts(square, parameter.grad))
-        gradients.append(part)
+                square = metric.squared_norm(part, next(found))
+            squares.append(sum_of_parts(square, parameter.grad))
     if not squares:
         return torch.zeros(())
     norm = torch.stack([square.to(squares[0].device) for square in squares]).sum().clamp(min=0).sqrt()
     if error_if_nonfinite and not bool(norm.isfinite()):
         raise RuntimeError(f"the norm of the gradients is {norm.item()}, so they cannot be clipped")
     factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)  # torch's formula, with its guard against a norm of zero
-    for gradient in gradients:
-        gradient.mul_(factor.to(gradient.device))
+    for device in {gradient.device: None for gradient in gradients}:
+        torch._foreach_mul_([one for one in gradients if one.device == device], factor.to(device))
     return norm
 
 

@@ -8,7 +8,9 @@ for all of it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -17,6 +19,8 @@ from torch.optim import SGD
 
 from refconv.config import Start
 from refconv.errors import LayerError, SettingError, did_you_mean
+from refconv.fused.tables import Tables
+from refconv.gradspace.batching import products, rewritten
 from refconv.gradspace.groups import (
     SITES,
     Decay,
@@ -30,7 +34,6 @@ from refconv.gradspace.groups import (
 from refconv.gradspace.metric import Metric, clip_by_norm, from_local, gathered, is_sharded, local, sharded_like
 from refconv.gradspace.slices_step import stepped
 from refconv.layers import check_base, masked
-from refconv.parametrizations import memory_format
 
 BASE = "base"  #: The key of a base in the state of its parameter
 
@@ -98,6 +101,7 @@ class RefocusSGD(SGD):
         self._metrics: dict[Tensor, Metric] = {}
         self._started: dict[Tensor, tuple[Tensor, Tensor]] = {}
         self._known: list[list[Tensor]] = []
+        self._tables: dict[Any, Tables] = defaultdict(Tables)  # of each group, and of the norm
         if max_norm is not None and not max_norm > 0:
             raise SettingError("invalid norm", where="max_norm", expected="a number > 0, or None", found=repr(max_norm))
         self.max_norm = max_norm
@@ -214,28 +218,28 @@ class RefocusSGD(SGD):
         sparse: bool = super()._init_group(group, params, grads, momentum_buffer_list)
         if SITES in group and params:
             with torch.no_grad(), torch.autocast(params[0].device.type, enabled=False):
-                done = []
-                for position, parameter in enumerate(params):
-                    if parameter not in self._geometries:
-                        continue
-                    metric = self._metric(parameter)
-                    if stepped(parameter, grads[position], self.state[parameter], metric, group, BASE):
-                        done.append(position)
-                    else:
-                        grads[position] = self._rewritten(parameter, grads[position], group)
+                done = {at for at, one in enumerate(params) if one in self._geometries and self._stepped(one, group)}
                 for listed in (params, grads, momentum_buffer_list):
-                    listed[:] = [one for position, one in enumerate(listed) if position not in done]
+                    listed[:] = [one for at, one in enumerate(listed) if at not in done]
+                chosen = [position for position, parameter in enumerate(params) if parameter in self._geometries]
+                found = self._rewritten([params[one] for one in chosen], [grads[one] for one in chosen], group)
+                for position, gradient in zip(chosen, found, strict=True):
+                    grads[position] = gradient
         return sparse
 
-    def _rewritten(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
-        """Return what the parent is to take for the gradient: g G, less what its weight decay adds too much."""
-        part = local(gradient)
-        found = self._metric(parameter).apply(part)
-        if group["decay"] != "kernel" and group["weight_decay"] != 0:
-            center = self.state[parameter][BASE] if group["decay"] == "refocus" else parameter
-            # maximize turns the sign of gradients, but not of decay
-            found.add_(local(center), alpha=group["weight_decay"] * (1 if group["maximize"] else -1))
-        return from_local(found.to(part.dtype).contiguous(memory_format=memory_format(part)), gradient)
+    def _stepped(self, parameter: Tensor, group: dict[str, Any]) -> bool:
+        """Take the whole step of a kernel where there is a loop for it; return whether it was taken."""
+        return stepped(parameter, self.state[parameter], self._metric(parameter), group, BASE)
+
+    def _rewritten(self, kernels: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+        """Return what the parent is to take for gradients: g G, less what its weight decay adds too much."""
+        metrics = [self._metric(kernel) for kernel in kernels]
+        toward_base = group["decay"] == "refocus"
+        centers = [local(self.state[kernel][BASE] if toward_base else kernel) for kernel in kernels]
+        # maximize turns the sign of gradients, but not of decay
+        factor = group["weight_decay"] * (1 if group["maximize"] else -1) if group["decay"] != "kernel" else 0.0
+        found = rewritten(metrics, [local(one) for one in gradients], centers, factor, self._tables[id(group)])
+        return [from_local(part, gradient) for part, gradient in zip(found, gradients, strict=True)]
 
     def _metric(self, parameter: Tensor) -> Metric:
         metric, base = self._metrics.get(parameter), self._base(parameter)
@@ -287,7 +291,8 @@ class RefocusSGD(SGD):
         self._associate()
         parameters = (one for group in self.param_groups for one in group["params"] if one.grad is not None)
         pairs = [(one, self._metric(one) if one in self._geometries else None) for one in parameters]
-        return clip_by_norm(pairs, max_norm, error_if_nonfinite=error_if_nonfinite)
+        multiply = partial(products, tables=self._tables["norm"])
+        return clip_by_norm(pairs, max_norm, multiply, error_if_nonfinite=error_if_nonfinite)
 
     def clip_grad_value_(self, clip_value: float) -> None:
         """Raise a SettingError: the entries of the refocus weight's gradient, which would be clipped, do not exist."""
@@ -389,7 +394,7 @@ class RefocusSGD(SGD):
         # also called where a state dict is loaded, after which the same kernels are frozen as before
         kept = {name: self.__dict__.get(name, {}) for name in ("_waiting", "_masks")}
         super().__setstate__({**kept, "_started": {}, **state})
-        self._metrics = {}
+        self._metrics, self._tables = {}, defaultdict(Tables)
         self._known = [list(group["params"]) for group in self.param_groups]
         self._step_supports_amp_scaling = False
 
