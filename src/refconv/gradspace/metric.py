@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from refconv.errors import LayerError
+from refconv.fused import slices as fused
 from refconv.gradspace.groups import KernelSpec
 from refconv.ops import Layout, apply_gram, apply_gram_by_convolution, apply_gram_by_patches, metric_gram, scaling
 from refconv.parametrizations import computing_dtype
@@ -122,15 +123,22 @@ class ByPatches(Metric):
 
 
 class BySlices(Metric):
-    """P^T, then P, by convolution: dense layers, where every slice is a block, in whatever order they are stored."""
+    """P^T, then P, slice by slice: dense layers, where every slice is a block, in whatever order they are stored."""
 
     def _prepare(self, base: Tensor) -> None:
         self.base = local(base)
         slices = self._slices(self.base)
         self.grams = None if self.power == 1 else self._grams(slices)
         self.root = self._scaled(slices)
+        self.inverse: Tensor | None = None  # 1 / c_S of every slice, where one of them is not one
+        if self.root is not None and bool((self.root != 1).any()):
+            self.inverse = self.root.double().reciprocal().to(self.dtype).flatten()
 
     def _product(self, gradient: Tensor) -> Tensor:
+        if self.grams is None and not gradient.is_complex():
+            own, base = gradient.to(self.dtype), self.base.to(self.dtype)
+            if fused.fits(*self.sizes, own, base):
+                return fused.multiply(own, base, *self.sizes, inverse=self.inverse)
         slices = self._slices(gradient).to(self.dtype)
         if self.grams is not None:
             return self._stored(apply_gram(slices, self.grams), gradient)

@@ -2,7 +2,8 @@
 
 By formula (2) of docs/math.md, a step of SGD on the refocus weight moves the kernel exactly as the same step on the
 kernel itself with g -> g G + w (kernel - B) in place of g + w kernel. Nothing else differs, so nothing else is here:
-momentum, dampening, Nesterov, maximize, foreach and fused are torch's.
+momentum, dampening, Nesterov, maximize, foreach and fused are torch's; dense kernels on a CPU have a loop of their own
+for all of it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from refconv.gradspace.groups import (
     replaced,
 )
 from refconv.gradspace.metric import Metric, clip_by_norm, from_local, gathered, is_sharded, local, sharded_like
+from refconv.gradspace.slices_step import stepped
 from refconv.layers import check_base, masked
 
 BASE = "base"  #: The key of a base in the state of its parameter
@@ -216,10 +218,18 @@ class RefocusSGD(SGD):
         sparse: bool = super()._init_group(group, params, grads, momentum_buffer_list)
         if SITES in group and params:
             with torch.no_grad(), torch.autocast(params[0].device.type, enabled=False):
-                chosen = [position for position, parameter in enumerate(params) if parameter in self._geometries]
-                found = self._rewritten([params[one] for one in chosen], [grads[one] for one in chosen], group)
-                for position, gradient in zip(chosen, found, strict=True):
+                refocused = [position for position, parameter in enumerate(params) if parameter in self._geometries]
+                done = [
+                    one
+                    for one in refocused
+                    if stepped(params[one], grads[one], self.state[params[one]], self._metric(params[one]), group, BASE)
+                ]
+                rest = [one for one in refocused if one not in done]
+                found = self._rewritten([params[one] for one in rest], [grads[one] for one in rest], group)
+                for position, gradient in zip(rest, found, strict=True):
                     grads[position] = gradient
+                for listed in (params, grads, momentum_buffer_list):
+                    listed[:] = [one for position, one in enumerate(listed) if position not in done]
         return sparse
 
     def _rewritten(self, kernels: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
