@@ -1,1 +1,1 @@
-"""Loops that read and write every number of kernels once; :mod:`refconv.ops` has their formulas."""
+"""Loops over slices of kernels that read and write every number once; :mod:`refconv.ops` has their formulas."""

@@ -218,19 +218,18 @@ class RefocusSGD(SGD):
         sparse: bool = super()._init_group(group, params, grads, momentum_buffer_list)
         if SITES in group and params:
             with torch.no_grad(), torch.autocast(params[0].device.type, enabled=False):
-                refocused = [position for position, parameter in enumerate(params) if parameter in self._geometries]
-                done = [
-                    one
-                    for one in refocused
-                    if stepped(params[one], grads[one], self.state[params[one]], self._metric(params[one]), group, BASE)
-                ]
-                rest = [one for one in refocused if one not in done]
-                found = self._rewritten([params[one] for one in rest], [grads[one] for one in rest], group)
-                for position, gradient in zip(rest, found, strict=True):
-                    grads[position] = gradient
+                done = {at for at, one in enumerate(params) if one in self._geometries and self._stepped(one, group)}
                 for listed in (params, grads, momentum_buffer_list):
-                    listed[:] = [one for position, one in enumerate(listed) if position not in done]
+                    listed[:] = [one for at, one in enumerate(listed) if at not in done]
+                chosen = [position for position, parameter in enumerate(params) if parameter in self._geometries]
+                found = self._rewritten([params[one] for one in chosen], [grads[one] for one in chosen], group)
+                for position, gradient in zip(chosen, found, strict=True):
+                    grads[position] = gradient
         return sparse
+
+    def _stepped(self, parameter: Tensor, group: dict[str, Any]) -> bool:
+        """Take the whole step of a kernel where there is a loop for it; return whether it was taken."""
+        return stepped(parameter, self.state[parameter], self._metric(parameter), group, BASE)
 
     def _rewritten(self, kernels: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
         """Return what the parent is to take for gradients: g G, less what its weight decay adds too much."""

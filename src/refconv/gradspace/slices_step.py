@@ -12,19 +12,17 @@ import torch
 from torch import Tensor
 
 from refconv.fused import slices
+from refconv.gradspace import batching
 from refconv.gradspace.metric import BySlices, Metric
 
 MOMENTUM = "momentum_buffer"  #: torch's key of the momentum in the state of a parameter
 
 
-def stepped(
-    parameter: Tensor, gradient: Tensor, state: dict[str, Any], metric: Metric, group: dict[str, Any], base: str
-) -> bool:
+def stepped(parameter: Tensor, state: dict[str, Any], metric: Metric, group: dict[str, Any], base: str) -> bool:
     """Take the whole step of a kernel, if the loops are there for it.
 
     Args:
-        parameter: the kernel, which changes in place.
-        gradient: by the plain kernel; left as it is.
+        parameter: the kernel, which changes in place; its gradient is left as it is.
         state: of the parameter; momentum appears in it, or changes.
         metric: of its layer.
         group: the parameter's group, with the settings of torch's SGD and ``decay``.
@@ -33,7 +31,10 @@ def stepped(
     Returns:
         Whether it was taken.
     """
-    if not isinstance(metric, BySlices) or metric.grams is not None or group["differentiable"]:
+    gradient = parameter.grad
+    if gradient is None or batching.way(parameter.device) != "alone" or group["differentiable"]:
+        return False
+    if not isinstance(metric, BySlices) or metric.grams is not None:
         return False
     momentum, first = group["momentum"] != 0, state.get(MOMENTUM) is None
     buffer = None
@@ -42,7 +43,8 @@ def stepped(
     tensors = [one for one in (parameter, gradient, state[base], buffer) if one is not None]
     if not slices.fits(*metric.sizes, *tensors) or slices.place(parameter, metric.layout.taps) is None:
         return False
-    gradient, state[base] = (slices.strided_as(parameter, one) for one in (gradient, state[base]))
+    gradient, metric.base = (slices.strided_as(parameter, one) for one in (gradient, metric.base))
+    state[base] = metric.base
     if buffer is not None:
         buffer = state[MOMENTUM] = slices.strided_as(parameter, buffer)
     rule = slices.Rule(
