@@ -2,7 +2,8 @@
 
     python benchmarks/performance.py
 
-Reads ``step_time.jsonl``, ``transform.jsonl``, ``memory.jsonl`` and ``communication.jsonl``; measures nothing.
+Reads ``step_time.jsonl``, ``gpu.jsonl``, ``transform.jsonl``, ``memory.jsonl`` and ``communication.jsonl``; measures
+nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import communication
+import gpu
 import memory
 import step_time
 import transform
@@ -147,9 +149,11 @@ def communications(rows: Sequence[Row]) -> str:
 
 def parts(times: Lines, layers: Lines, bytes_held: Lines, bytes_sent: Lines) -> dict[str, str]:
     """Return all generated parts of the page by name."""
+    on_gpu = Lines(gpu.RECORD, "model", "setting").rows
     return {
-        "goals": goals(times.rows, layers.rows, bytes_held.rows, bytes_sent.rows),
+        "goals": goals([*times.rows, *on_gpu], layers.rows, bytes_held.rows, bytes_sent.rows),
         "steps": steps(times.rows),
+        "gpu": gpu.shown(on_gpu),
         "freed": freed(times.rows),
         "transform": transforms(layers.rows),
         "growth": growths(layers.rows),

@@ -20,13 +20,13 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from four_methods import METHODS, Contender
 from lines import Lines, conditions
@@ -44,6 +44,8 @@ MODELS = (
 )
 WARM_UP = 2
 
+Clock = Callable[[Contender, Tensor, Tensor], tuple[float, float]]
+
 
 def timed(contender: Contender, images: Tensor, labels: Tensor) -> tuple[float, float]:
     """Take a step and return its seconds and its loss."""
@@ -55,6 +57,42 @@ def timed(contender: Contender, images: Tensor, labels: Tensor) -> tuple[float, 
     if on_gpu:
         torch.cuda.synchronize()
     return time.perf_counter() - start, loss.item()
+
+
+def prepared(
+    model: str, methods: Sequence[str], setting: dict[str, Any], create: Callable[[str], nn.Module] = timm.create_model
+) -> tuple[dict[str, Contender], Tensor, Tensor]:
+    """Return all methods on one model, and a batch of noise with labels; see :func:`measure`."""
+    torch.manual_seed(0)
+    device = torch.device(setting["device"])
+    layout = torch.channels_last if setting["channels_last"] else torch.contiguous_format
+    network = create(model).to(device).to(memory_format=layout)
+    size, classes = setting["img_size"], cast("Any", network).num_classes
+    images = torch.randn(setting["batch_size"], 3, size, size, device=device).contiguous(memory_format=layout)
+    labels = torch.randint(classes, (setting["batch_size"],), device=device)
+    autocast = None if setting["amp"] == "none" else getattr(torch, setting["amp"])
+    contenders = {
+        method: Contender.of(method, network, autocast=autocast, compiled=setting["compile"], fused=setting["fused"])
+        for method in methods
+    }
+    return contenders, images, labels
+
+
+def in_turn(
+    contenders: dict[str, Contender], images: Tensor, labels: Tensor, repetitions: int, clock: Clock = timed
+) -> dict[str, Any]:
+    """Return seconds of every measured step, and losses of all, of methods that take turns."""
+    methods = list(contenders)
+    seconds: dict[str, list[float]] = {method: [] for method in methods}
+    losses: dict[str, list[float]] = {method: [] for method in methods}
+    for repetition in range(WARM_UP + repetitions):
+        first = repetition % len(methods)
+        for method in [*methods[first:], *methods[:first]]:
+            elapsed, loss = clock(contenders[method], images, labels)
+            seconds[method].append(elapsed)
+            losses[method].append(loss)
+    kept = {method: [round(value, 6) for value in values[WARM_UP:]] for method, values in seconds.items()}
+    return {"seconds": kept, "losses": losses}
 
 
 def measure(model: str, methods: Sequence[str], setting: dict[str, Any], repetitions: int) -> dict[str, Any]:
@@ -69,33 +107,9 @@ def measure(model: str, methods: Sequence[str], setting: dict[str, Any], repetit
     Returns:
         The record: seconds of every measured step, and the losses of all steps, by method.
     """
-    torch.manual_seed(0)
+    found = in_turn(*prepared(model, methods, setting), repetitions)
     device = torch.device(setting["device"])
-    layout = torch.channels_last if setting["channels_last"] else torch.contiguous_format
-    network = timm.create_model(model).to(device, memory_format=layout)
-    size = setting["img_size"]
-    images = torch.randn(setting["batch_size"], 3, size, size, device=device).contiguous(memory_format=layout)
-    labels = torch.randint(network.num_classes, (setting["batch_size"],), device=device)
-    autocast = None if setting["amp"] == "none" else getattr(torch, setting["amp"])
-    contenders = {
-        method: Contender.of(method, network, autocast=autocast, compiled=setting["compile"], fused=setting["fused"])
-        for method in methods
-    }
-    seconds: dict[str, list[float]] = {method: [] for method in methods}
-    losses: dict[str, list[float]] = {method: [] for method in methods}
-    for repetition in range(WARM_UP + repetitions):
-        first = repetition % len(methods)
-        for method in [*methods[first:], *methods[:first]]:
-            elapsed, loss = timed(contenders[method], images, labels)
-            seconds[method].append(elapsed)
-            losses[method].append(loss)
-    return {
-        "model": model,
-        "setting": setting,
-        "seconds": {method: [round(value, 6) for value in values[WARM_UP:]] for method, values in seconds.items()},
-        "losses": losses,
-        "conditions": conditions(device),
-    }
+    return {"model": model, "setting": setting, **found, "conditions": conditions(device)}
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
