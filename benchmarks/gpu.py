@@ -4,9 +4,10 @@
     python benchmarks/performance.py           # the page
 
 Whole steps of the models of ``step_time.py`` at 224 px and of a ResNet-20 at 32 px, by the four methods in turn:
-float32 and autocast to bfloat16, channels last or not, batches of 128 and 512, compiled or not. Times are those of the
-device, by its events. In the same run the bandwidth of its memory is measured, and the time that gradient space takes for
-g -> g G alone. Its floor is what must be moved, gradients, bases or Grams, and results once each, over that bandwidth.
+float32 and autocast to bfloat16, channels last or not, batches of 128 and 512, compiled or not. Times are those of
+the device, by its events. In the same run the bandwidth of its memory is measured, and the time that gradient space
+takes for g -> g G alone. Its floor is what must be moved, gradients, bases or Grams, and results once each, over that
+bandwidth.
 
 A piece is one model under one setting, a line of ``benchmarks/gpu.jsonl``. No piece is begun after ``--minutes``, so
 that a call ends within ten, and what is recorded is not measured again without ``--fresh``. A setting that does not fit
