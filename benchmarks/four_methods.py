@@ -24,6 +24,7 @@ MOMENTUM = 0.9
 WEIGHT_DECAY = 4e-5
 
 PLAIN, RELEASED, KERNEL, GRADIENT = "plain", "as released", "kernel space", "gradient space"
+ON_DISK = "gradient space, bases on disk"
 
 
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
@@ -58,12 +59,20 @@ def gradient_space(model: nn.Module, fused: bool | None) -> Optimizer:
     return refconv.RefocusSGD(groups, LEARNING_RATE, MOMENTUM, fused=fused)
 
 
+def gradient_space_on_disk(model: nn.Module, fused: bool | None) -> Optimizer:
+    """Refocus by rewriting gradients, with the bases of dense kernels in mapped files."""
+    groups = refconv.param_groups(model, groups=parameter_groups(model))
+    return refconv.RefocusSGD(groups, LEARNING_RATE, MOMENTUM, fused=fused, bases="disk")
+
+
 METHODS: dict[str, Callable[[nn.Module, bool | None], Optimizer]] = {
     PLAIN: plain,
     RELEASED: as_released,
     KERNEL: kernel_space,
     GRADIENT: gradient_space,
 }
+WAYS = {**METHODS, ON_DISK: gradient_space_on_disk}
+"""The methods, and how gradient space saves memory."""
 
 
 @dataclass
@@ -93,14 +102,14 @@ class Contender:
         """Put a method on a copy of a model.
 
         Args:
-            method: one of :data:`METHODS`.
+            method: one of :data:`WAYS`.
             model: the plain model, on its device; left as it is.
             autocast: dtype of autocast, if any.
             compiled: compile the model.
             fused: use torch's fused SGD, instead of what torch would choose.
         """
         own = copy.deepcopy(model).train()
-        optimizer = METHODS[method](own, fused or None)
+        optimizer = WAYS[method](own, fused or None)
         if compiled:
             own.compile()
         return cls(own, optimizer, autocast)

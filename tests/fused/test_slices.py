@@ -72,17 +72,17 @@ def test_every_number_of_slices_gives_what_convolutions_give(kernel_size, map_si
 def test_slices_of_channels_last_kernels_are_the_same_slices():
     for kernel_size, last in [((3, 3), torch.channels_last), ((3, 3, 3), torch.channels_last_3d)]:
         gradient, base = kernels(kernel_size, 2, shape=(3, 19))
-        inverse = torch.rand(3 * 19, dtype=torch.float64) + 0.5
-        expected = slices.multiply(gradient, base, kernel_size, kernel_size, inverse=inverse)
-        found = slices.multiply(gradient.to(memory_format=last), base, kernel_size, kernel_size, inverse=inverse)
+        root = torch.rand(3 * 19, dtype=torch.float64) + 0.5
+        expected = slices.multiply(gradient, base, kernel_size, kernel_size, root=root)
+        found = slices.multiply(gradient.to(memory_format=last), base, kernel_size, kernel_size, root=root)
         assert found.is_contiguous(memory_format=last)
         assert torch.equal(found, expected)
 
 
 def test_scales_divide_twice_without_overflow():
     gradient, base = kernels((3, 3), 2, torch.float32)
-    inverse = torch.full((35,), 1e-25)
-    found = slices.multiply(gradient, base * 1e25, (3, 3), (3, 3), inverse=inverse)
+    root = torch.full((35,), 1e25)
+    found = slices.multiply(gradient, base * 1e25, (3, 3), (3, 3), root=root)
     torch.testing.assert_close(found, slices.multiply(gradient, base, (3, 3), (3, 3)), rtol=1e-5, atol=1e-5)
 
 

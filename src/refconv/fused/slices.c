@@ -94,19 +94,19 @@ INLINE void add_refocused(vec *out, vec weight, const vec *base, const Geometry 
   for (int e = map->first[d]; e < map->first[d + 1]; e++) out[map->to[e]] += weight * base[map->from[e]];
 }
 
-/* out = g G / c^2 as (g P^T) P, where inverse holds 1 / c; with a mask M ((M g) G) M / c^2. */
-INLINE void multiplied(vec *out, vec *gradient, const vec *base, const REAL *inverse, int lanes, int keep, int taps,
+/* out = g G / c^2 as (g P^T) P, where root holds c; with a mask M ((M g) G) M / c^2. */
+INLINE void multiplied(vec *out, vec *gradient, const vec *base, const REAL *root, int lanes, int keep, int taps,
                        const Geometry *map) {
   vec mask[taps], factor;
   if (keep) {
     kept(mask, base, taps);
     for (int y = 0; y < taps; y++) gradient[y] *= mask[y];
   }
-  for (int l = 0; l < LANES; l++) factor[l] = inverse && l < lanes ? inverse[l] : 1;
+  for (int l = 0; l < LANES; l++) factor[l] = root && l < lanes ? 1 / root[l] : 1;
   for (int y = 0; y < taps; y++) out[y] = (vec){0};
   for (int d = 0; d < map->shifts; d++) {
     vec weight = adjoint(gradient, base, map, d);
-    if (inverse) weight = weight * factor * factor; /* one after the other: the square may overflow */
+    if (root) weight = weight * factor * factor; /* one after the other: the square may overflow */
     add_refocused(out, weight, base, map, d);
   }
   if (keep)
@@ -125,12 +125,12 @@ INLINE void updated(STORED *kernel, STORED *buffer, REAL gradient, REAL base, co
 }
 
 INLINE void step(STORED *restrict kernel, const STORED *restrict gradient, STORED *restrict buffer,
-                 const STORED *restrict base, const REAL *inverse, int lanes, int keep, int taps, int64_t slice_stride,
+                 const STORED *restrict base, const REAL *root, int lanes, int keep, int taps, int64_t slice_stride,
                  int64_t tap_stride, const Geometry *map, const Update *rule) {
   vec G[taps], B[taps], out[taps];
   load(G, gradient, taps, lanes, slice_stride, tap_stride);
   load(B, base, taps, lanes, slice_stride, tap_stride);
-  multiplied(out, G, B, inverse, lanes, keep, taps, map);
+  multiplied(out, G, B, root, lanes, keep, taps, map);
   if (slice_stride == 1) {
     const REAL *moved = (const REAL *)out, *center = (const REAL *)B;
     for (int y = 0; y < taps; y++)
@@ -169,11 +169,11 @@ INLINE void step(STORED *restrict kernel, const STORED *restrict gradient, STORE
     number += lanes;                                                                                      \
   }
 
-void refocus_step(STORED *kernel, const STORED *gradient, STORED *buffer, const STORED *base, const REAL *inverse,
+void refocus_step(STORED *kernel, const STORED *gradient, STORED *buffer, const STORED *base, const REAL *root,
                   int64_t start, int64_t count, int32_t keep, const Place *place, const Geometry *map,
                   const Update *rule) {
 #define BODY(lanes, slice_stride, tap_stride)                                                                     \
-  step(kernel + at, gradient + at, buffer ? buffer + at : 0, base + at, inverse ? inverse + number : 0, lanes, keep, \
+  step(kernel + at, gradient + at, buffer ? buffer + at : 0, base + at, root ? root + number : 0, lanes, keep, \
        map_taps, slice_stride, tap_stride, map, rule);
 #define CALL(constant)               \
   {                                  \
@@ -184,14 +184,14 @@ void refocus_step(STORED *kernel, const STORED *gradient, STORED *buffer, const 
 #undef BODY
 }
 
-void refocus_gradient(STORED *out, const STORED *gradient, const STORED *base, const REAL *inverse, int64_t start,
+void refocus_gradient(STORED *out, const STORED *gradient, const STORED *base, const REAL *root, int64_t start,
                       int64_t count, int32_t keep, const Place *place, const Geometry *map) {
 #define BODY(lanes, slice_stride, tap_stride)                                                          \
   {                                                                                                    \
     vec G[map_taps], B[map_taps], found[map_taps];                                                     \
     load(G, gradient + at, map_taps, lanes, slice_stride, tap_stride);                                 \
     load(B, base + at, map_taps, lanes, slice_stride, tap_stride);                                     \
-    multiplied(found, G, B, inverse ? inverse + number : 0, lanes, keep, map_taps, map);               \
+    multiplied(found, G, B, root ? root + number : 0, lanes, keep, map_taps, map);               \
     store(out + at, found, map_taps, lanes, slice_stride, tap_stride);                                 \
   }
   FOR_TAPS(CALL)

@@ -104,7 +104,7 @@ def multiply(
     kernel_size: tuple[int, ...],
     map_size: tuple[int, ...],
     *,
-    inverse: Tensor | None = None,
+    root: Tensor | None = None,
     keep: bool = False,
 ) -> Tensor:
     """Return g G / c_S^2 in the stored shape of the gradient.
@@ -114,7 +114,7 @@ def multiply(
         base: of its shape.
         kernel_size: taps per dimension.
         map_size: odd taps of the map per dimension.
-        inverse: 1 / c_S of every slice, in their stored order and in the dtype of computing; None where all are one.
+        root: c_S of every slice, in their stored order and in the dtype of computing; None where all are one.
         keep: whether entries stay that are zero in the base, M ((M g) G) / c_S^2.
     """
     where = place(gradient, prod(kernel_size))
@@ -124,7 +124,7 @@ def multiply(
     base, out = strided_as(gradient, base), torch.empty_like(gradient)
     about = keep, _place(where), _geometry(kernel_size, map_size)
     function = _function("refocus_gradient", gradient.dtype)
-    pointers = [_pointer(one) for one in (out, gradient, base, inverse)]
+    pointers = [_pointer(one) for one in (out, gradient, base, root)]
     _share_out(_count(gradient, kernel_size), lambda start, count: function(*pointers, start, count, *about))
     return out
 
@@ -138,7 +138,7 @@ def step(
     map_size: tuple[int, ...],
     rule: Rule,
     *,
-    inverse: Tensor | None = None,
+    root: Tensor | None = None,
     keep: bool = False,
 ) -> None:
     """Take a step of SGD on a kernel in place, with the gradient as refocusing has it.
@@ -151,14 +151,14 @@ def step(
         kernel_size: taps per dimension.
         map_size: odd taps of the map per dimension.
         rule: the step.
-        inverse: as :func:`multiply` has it.
+        root: as :func:`multiply` has it.
         keep: likewise.
     """
     where = place(kernel, prod(kernel_size))
     assert where is not None
     about = keep, _place(where), _geometry(kernel_size, map_size), _update(rule, kernel.dtype)
     function = _function("refocus_step", kernel.dtype)
-    pointers = [_pointer(one) for one in (kernel, gradient, buffer, base, inverse)]
+    pointers = [_pointer(one) for one in (kernel, gradient, buffer, base, root)]
     _share_out(_count(kernel, kernel_size), lambda start, count: function(*pointers, start, count, *about))
     torch.autograd.graph.increment_version([kernel, *([] if buffer is None else [buffer])])
 

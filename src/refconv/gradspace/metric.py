@@ -30,7 +30,7 @@ class Metric(ABC):
     def __init__(self, geometry: KernelSpec, base: Tensor) -> None:
         self.layout, self.sizes = geometry.layout, (geometry.layout.kernel_size, geometry.map_size)
         self.scale, self.power = geometry.scale, geometry.power
-        self.dtype = computing_dtype(base)
+        self.dtype, self.device = computing_dtype(base), base.device
         self.gain: Tensor | None = None
         self.mask = local(base) != 0 if geometry.zeros == "keep" else None
         self._prepare(base)
@@ -89,8 +89,9 @@ class Metric(ABC):
         if self.scale == "paper":
             return None
         found = scaling(blocks, *self.sizes, scale=self.scale, power=self.power)
-        self.gain = found.gain[:, 0, 0].to(self.dtype) if self.scale == "capped" else None
-        return found.root.to(self.dtype)
+        gain, root = found.gain[:, 0, 0].to(self.dtype), found.root.to(self.dtype)
+        self.gain = None if bool((gain == 1).all()) else gain
+        return None if bool((root == 1).all()) else root  # as at most dense layers under ``capped``
 
 
 class ByGrams(Metric):
@@ -118,7 +119,8 @@ class ByPatches(Metric):
         self.root = self._scaled(self.layout.to_blocks(base))
 
     def _product(self, gradient: Tensor) -> Tensor:
-        blocks, own = (self.layout.to_blocks(part).to(self.dtype) for part in (self.base, gradient))
+        parts = (self.base.to(gradient.device), gradient)
+        blocks, own = (self.layout.to_blocks(part).to(self.dtype) for part in parts)
         return self.layout.from_blocks(apply_gram_by_patches(own, blocks, *self.sizes, self.root))
 
 
@@ -130,19 +132,16 @@ class BySlices(Metric):
         slices = self._slices(self.base)
         self.grams = None if self.power == 1 else self._grams(slices)
         self.root = self._scaled(slices)
-        self.inverse: Tensor | None = None  # 1 / c_S of every slice, where one of them is not one
-        if self.root is not None and bool((self.root != 1).any()):
-            self.inverse = self.root.double().reciprocal().to(self.dtype).flatten()
 
     def _product(self, gradient: Tensor) -> Tensor:
         if self.grams is None and not gradient.is_complex():
-            own, base = gradient.to(self.dtype), self.base.to(self.dtype)
+            own, base = gradient.to(self.dtype), self.base.to(gradient.device, self.dtype)
             if fused.fits(*self.sizes, own, base):
-                return fused.multiply(own, base, *self.sizes, inverse=self.inverse)
+                return fused.multiply(own, base, *self.sizes, root=self.root)
         slices = self._slices(gradient).to(self.dtype)
         if self.grams is not None:
             return self._stored(apply_gram(slices, self.grams), gradient)
-        base = self._slices(self.base).to(self.dtype)
+        base = self._slices(self.base.to(gradient.device)).to(self.dtype)
         return self._stored(apply_gram_by_convolution(slices, base, *self.sizes, self.root), gradient)
 
     def _sums(self, products: Tensor) -> Tensor:

@@ -31,7 +31,18 @@ from refconv.gradspace.groups import (
     plain_name,
     replaced,
 )
-from refconv.gradspace.metric import Metric, clip_by_norm, from_local, gathered, is_sharded, local, sharded_like
+from refconv.gradspace.keeping import Bases, check_bases, kept
+from refconv.gradspace.metric import (
+    ByPatches,
+    BySlices,
+    Metric,
+    clip_by_norm,
+    from_local,
+    gathered,
+    is_sharded,
+    local,
+    sharded_like,
+)
 from refconv.gradspace.slices_step import stepped
 from refconv.layers import check_base, masked
 
@@ -62,11 +73,14 @@ class RefocusSGD(SGD):
         lr, momentum, dampening, nesterov, maximize, foreach, fused: as in torch's SGD.
         weight_decay: for groups that do not say their own, as those that :func:`refconv.param_groups` makes itself do.
         max_norm: clip all gradients together to this norm before each step, by :meth:`clip_grad_norm_`; None does not.
+        bases: where the bases of dense kernels are kept, which a step reads once: ``device``, beside the kernels;
+            ``cpu``, in the memory of the host; ``disk``, in files without names in the folder of temporary files
+            (``TMPDIR``), mapped into memory. States hold them as ever.
 
     Raises:
         SettingError: if no group holds refocused kernels, layers and parameters do not fit together, ``max_norm`` is
-            not positive, every group says another weight decay, or a random start or ``max_norm`` meets a part of the
-            kernels only (ZeroRedundancyOptimizer).
+            not positive, ``bases`` is no place on this system, every group says another weight decay, or a random
+            start or ``max_norm`` meets a part of the kernels only (ZeroRedundancyOptimizer).
 
     Example:
         >>> import refconv
@@ -91,6 +105,7 @@ class RefocusSGD(SGD):
         nesterov: bool = False,
         *,
         max_norm: float | None = None,
+        bases: Bases = "device",
         maximize: bool = False,
         foreach: bool | None = None,
         fused: bool | None = None,
@@ -104,7 +119,8 @@ class RefocusSGD(SGD):
         self._tables: dict[Any, Tables] = defaultdict(Tables)  # of each group, and of the norm
         if max_norm is not None and not max_norm > 0:
             raise SettingError("invalid norm", where="max_norm", expected="a number > 0, or None", found=repr(max_norm))
-        self.max_norm = max_norm
+        check_bases(bases)
+        self.max_norm, self.bases = max_norm, bases
         groups = list(params)
         if not any(isinstance(group, dict) and SITES in group for group in groups):
             what, remedy = "there are no refocused kernels among the parameters", "torch.optim.SGD trains plainly"
@@ -235,7 +251,7 @@ class RefocusSGD(SGD):
         """Return what the parent is to take for gradients: g G, less what its weight decay adds too much."""
         metrics = [self._metric(kernel) for kernel in kernels]
         toward_base = group["decay"] == "refocus"
-        centers = [local(self.state[kernel][BASE] if toward_base else kernel) for kernel in kernels]
+        centers = [local(self.state[one][BASE] if toward_base else one).to(one.device) for one in kernels]
         # maximize turns the sign of gradients, but not of decay
         factor = group["weight_decay"] * (1 if group["maximize"] else -1) if group["decay"] != "kernel" else 0.0
         found = rewritten(metrics, [local(one) for one in gradients], centers, factor, self._tables[id(group)])
@@ -243,9 +259,13 @@ class RefocusSGD(SGD):
 
     def _metric(self, parameter: Tensor) -> Metric:
         metric, base = self._metrics.get(parameter), self._base(parameter)
-        if metric is None or base.device != parameter.device:
-            base = self.state[parameter][BASE] = base.to(parameter.device)  # where the model has moved since
-            metric = self._metrics[parameter] = Metric.of(self._geometries[parameter], base)
+        if metric is None or metric.device != parameter.device:  # where the model has moved since
+            geometry = self._geometries[parameter]
+            base = base.to(parameter.device)
+            metric = self._metrics[parameter] = Metric.of(geometry, base)
+            if self.bases != "device" and isinstance(metric, (BySlices, ByPatches)):
+                metric.base = base = kept(base, self.bases, geometry.label)
+            self.state[parameter][BASE] = base
         return metric
 
     def _base(self, parameter: Tensor) -> Tensor:
@@ -325,7 +345,7 @@ class RefocusSGD(SGD):
             SettingError: if it is not refocused by this optimizer, or several layers have this name.
         """
         parameter, _ = self._found(layer)
-        return gathered(self._base_so_far(parameter)).clone()
+        return gathered(self._base_so_far(parameter)).clone().to(parameter.device)
 
     @torch.no_grad()
     def refocus_weight(self, layer: str | Tensor) -> Tensor:
@@ -337,7 +357,7 @@ class RefocusSGD(SGD):
             SettingError: if it is not refocused by this optimizer, or several layers have this name.
         """
         parameter, geometry = self._found(layer)
-        return geometry.refocus_weight(gathered(parameter.detach()), gathered(self._base_so_far(parameter)))
+        return geometry.refocus_weight(gathered(parameter.detach()), self.base(parameter))
 
     def _found(self, layer: str | Tensor) -> tuple[Tensor, KernelSpec]:
         self._associate()
@@ -386,14 +406,14 @@ class RefocusSGD(SGD):
 
     def __getstate__(self) -> dict[str, Any]:
         self._associate()
-        names = ("_geometries", "_waiting", "_masks", "_started", "max_norm")
+        names = ("_geometries", "_waiting", "_masks", "_started", "max_norm", "bases")
         own = {name: getattr(self, name) for name in names}
         return {**super().__getstate__(), **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # also called where a state dict is loaded, after which the same kernels are frozen as before
-        kept = {name: self.__dict__.get(name, {}) for name in ("_waiting", "_masks")}
-        super().__setstate__({**kept, "_started": {}, **state})
+        own = {name: self.__dict__.get(name, {}) for name in ("_waiting", "_masks")}
+        super().__setstate__({**own, "_started": {}, "bases": self.__dict__.get("bases", "device"), **state})
         self._metrics, self._tables = {}, defaultdict(Tables)
         self._known = [list(group["params"]) for group in self.param_groups]
         self._step_supports_amp_scaling = False

@@ -58,5 +58,5 @@ def stepped(parameter: Tensor, state: dict[str, Any], metric: Metric, group: dic
         first=first,
     )
     keep = metric.mask is not None
-    slices.step(parameter, gradient, buffer, state[base], *metric.sizes, rule, inverse=metric.inverse, keep=keep)
+    slices.step(parameter, gradient, buffer, state[base], *metric.sizes, rule, root=metric.root, keep=keep)
     return True
