@@ -4,9 +4,10 @@
     python benchmarks/performance.py           # the page
 
 Whole steps of the models of ``step_time.py`` at 224 px and of a ResNet-20 at 32 px, by the four methods in turn:
-float32 and autocast to bfloat16, channels last or not, batches of 128 and 512, compiled or not. Times are those of the
-device, by its events. In the same run the bandwidth of its memory is measured, and the time that gradient space takes for
-g -> g G alone. Its floor is what must be moved, gradients, bases or Grams, and results once each, over that bandwidth.
+float32 and autocast to bfloat16, channels last or not, batches of 128 and 512, compiled or not. Times are those of
+the device, by its events. In the same run the bandwidth of its memory is measured, and the time that gradient space
+takes for g -> g G alone. Its floor is what must be moved, gradients, bases or Grams, and results once each, over that
+bandwidth.
 
 A piece is one model under one setting, a line of ``benchmarks/gpu.jsonl``. No piece is begun after ``--minutes``, so
 that a call ends within ten, and what is recorded is not measured again without ``--fresh``. A setting that does not fit
@@ -34,6 +35,8 @@ from four_methods import GRADIENT, METHODS, PLAIN, Contender
 from lines import Lines, conditions
 from pages import table
 from ratios import ratio
+from refconv.fused import launching
+from refconv.gradspace.batching import way
 
 RECORD = Path(__file__).with_suffix(".jsonl")
 RESNET20 = "resnet20"
@@ -128,12 +131,16 @@ def rewriting(contender: Contender, repetitions: int) -> dict[str, Any]:
         for group in groups:
             optimizer._rewritten(*group)
 
-    times = [on_device(rewrite, device)[0] for _ in range(step_time.WARM_UP + repetitions)]
-    return {
-        "seconds": [round(value, 8) for value in times[step_time.WARM_UP :]],
-        "bytes": moved,
-        "layers": len(metrics),
-    }
+    def seconds() -> list[float]:
+        times = [on_device(rewrite, device)[0] for _ in range(step_time.WARM_UP + repetitions)]
+        return [round(value, 8) for value in times[step_time.WARM_UP :]]
+
+    found: Row = {"seconds": seconds(), "bytes": moved, "layers": len(metrics)}
+    if way(device) == "triton":  # the same with all dense slices in tiles, in place of small ones in registers
+        unrolled, launching._UNROLLED = launching._UNROLLED, 0
+        found["in tiles"] = seconds()
+        launching._UNROLLED = unrolled
+    return found
 
 
 def measure(model: str, methods: Sequence[str], setting: Row, repetitions: int, copied: int) -> Row:
@@ -174,9 +181,20 @@ def shown(rows: Sequence[Row]) -> str:
         spent, floor = statistics.median(rewritten["seconds"]), rewritten["bytes"] / row["bandwidth"]
         ratios = [f"{ratio(row, method)[1]:.3f}" for method in METHODS if method != PLAIN]
         plain = f"{1e3 * statistics.median(row['seconds'][PLAIN]):.1f}"
-        own = [f"{1e3 * spent:.3f}", f"{1e3 * floor:.3f}", f"{spent / floor:.1f}"]
+        tiles = f"{1e3 * statistics.median(rewritten['in tiles']):.3f}" if "in tiles" in rewritten else ""
+        own = [f"{1e3 * spent:.3f}", tiles, f"{1e3 * floor:.3f}", f"{spent / floor:.1f}"]
         lines.append((row["model"], setting["batch_size"], ways(setting), plain, *ratios, *own))
-    header = ("model", "batch", "setting", "plain, ms", *list(METHODS)[1:], "g to g G, ms", "its floor, ms", "over it")
+    header = (
+        "model",
+        "batch",
+        "setting",
+        "plain, ms",
+        *list(METHODS)[1:],
+        "g to g G, ms",
+        "in tiles, ms",
+        "its floor, ms",
+        "over it",
+    )
     machines = ", ".join(sorted({row["conditions"]["machine"] for row in measured}))
     versions = " or ".join(sorted({f"torch {row['conditions']['versions']['torch']}" for row in measured}))
     return f"{table(header, lines)}\n\n{machines}; {versions}; times of the device."

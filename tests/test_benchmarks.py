@@ -129,7 +129,10 @@ def test_gpu_rows_are_shown_and_judged_and_those_of_a_cpu_are_not(on_tiny_device
     rows = lines(on_tiny_device[0])
     assert gpu.shown(rows) == gpu.NOT_MEASURED
     row = {**rows[1], "setting": {**rows[1]["setting"], "device": "cuda", "batch_size": 128, "amp": "bfloat16"}}
-    row |= {"bandwidth": 1e9, "rewriting": {"seconds": [0.004, 0.002, 0.003], "bytes": 1_000_000, "layers": 19}}
+    row |= {
+        "bandwidth": 1e9,
+        "rewriting": {"seconds": [0.004, 0.002, 0.003], "in tiles": [0.005], "bytes": 1_000_000, "layers": 19},
+    }
     row["seconds"] = {
         "plain": [0.1, 0.2],
         "as released": [0.2, 0.4],
@@ -138,7 +141,7 @@ def test_gpu_rows_are_shown_and_judged_and_those_of_a_cpu_are_not(on_tiny_device
     }
     failed = {"model": "resnet18", "setting": row["setting"], "out_of_memory": True}
     text = gpu.shown([*rows, row, failed])
-    cells = "resnet20 | 128 | bfloat16, channels last | 150.0 | 2.000 | 3.000 | 1.100 | 3.000 | 1.000 | 3.0"
+    cells = "resnet20 | 128 | bfloat16, channels last | 150.0 | 2.000 | 3.000 | 1.100 | 3.000 | 5.000 | 1.000 | 3.0"
     assert cells in text
     assert "resnet18" not in text
     _, *records = script("performance").records()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from refconv.fused.launching import DTYPES, for_rows, for_slices
+from refconv.fused.launching import DTYPES, for_rows, for_slices, rewrite_rows, rewrite_slices
 
 triton = pytest.importorskip("triton", reason="triton is not installed")
 
@@ -80,3 +80,44 @@ def test_slices_in_registers_read_each_number_once(monkeypatch, tmp_path):
     assert ptx.count("st.global") == 9
     assert ptx.count("ld.global.b32") == 9 + 9 + 1  # gradient, base, root
     assert ".local" not in ptx  # nothing is spilled
+
+
+class OneDevice:
+    """What Triton asks a driver for before it launches."""
+
+    def get_current_device(self):
+        return 0
+
+    def get_current_stream(self, device):
+        return 0
+
+    def get_current_target(self):
+        from triton.backends.compiler import GPUTarget
+
+        return GPUTarget(*TARGETS["sm_90"])
+
+
+def test_launches_give_their_kernels_what_they_take(monkeypatch, tmp_path):
+    """All of a launch but the last call: arguments, options and types are those of a compiled kernel."""
+    from triton.runtime import driver
+    from triton.runtime.jit import JITFunction
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    made = []
+
+    def prepared(kernel, grid):
+        def launch(*given, **more):
+            made.append((kernel.fn.__name__, grid, kernel.warmup(*given, **more, grid=grid).asm["cubin"]))
+
+        return launch
+
+    monkeypatch.setattr(JITFunction, "__getitem__", prepared)
+    gradients = [torch.ones(300, 2, 1, 11, dtype=torch.bfloat16), torch.ones(1, 1, 1, 11, dtype=torch.bfloat16)]
+    monkeypatch.setattr(driver, "_active", OneDevice())
+    for unrolled in (True, False):
+        rewrite_slices(gradients, gradients, (1, 11), (1, 3), [None, None], factor=0.1, unrolled=unrolled)
+    grams = [torch.ones(1, 11, 11)] * 2
+    found = rewrite_rows(gradients, gradients, grams, [None, None], 11, dtype=torch.float32)
+    assert [one[:2] for one in made] == [("slices_in_registers", (6,)), ("slices_in_tiles", (11,)), ("rows", (11,))]
+    assert all(one[2] for one in made)
+    assert [one.dtype for one in found] == [torch.float32] * 2

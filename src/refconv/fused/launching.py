@@ -38,9 +38,8 @@ def launches(device: torch.device) -> bool:
         return False
     if device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) < (8, 0):
         return False
-    one = torch.ones(1, 1, 1, device=device)
     try:
-        rewrite_rows([one], [one], [one], [None], 1)
+        _try_out(device)
     except Exception as error:  # noqa: BLE001 compilers and drivers raise what they like; the reason is passed on
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         text = f"{device}: Triton does not run here, so torch rewrites gradients, more slowly ({reason})"
@@ -107,6 +106,12 @@ def rewrite_rows(
         (gram.data_ptr(), 0 if owner is None else owner.data_ptr()) for gram, owner in zip(grams, owners, strict=True)
     ]
     return _launched(for_rows(taps), gradients, bases, more, factor, dtype, tables)
+
+
+def _try_out(device: torch.device) -> None:
+    """Launch the smallest kernel."""
+    one = torch.ones(1, 1, 1, device=device)
+    rewrite_rows([one], [one], [one], [None], 1)
 
 
 class Variant(NamedTuple):

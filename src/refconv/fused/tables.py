@@ -32,7 +32,7 @@ class Tables:
             numbers: makes the numbers.
             device: where it is to be.
         """
-        capturing = device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+        capturing = _capturing(device)
         kept = self._kept.get(name)
         if kept is None or kept[0] != says:
             kept = self._kept[name] = says, self._written(name, numbers(), device, capturing=capturing)
@@ -44,10 +44,23 @@ class Tables:
         host = torch.tensor(numbers, dtype=torch.int64)
         if device.type == "cpu":
             return host
-        spare = self._spare.pop(name, None) if capturing else None
-        pinned = host.pin_memory() if spare is None or spare.shape != host.shape else spare.copy_(host)
-        if capturing:
-            self._captured.append(pinned)
-        elif name not in self._spare or self._spare[name].shape != host.shape:
-            self._spare[name] = torch.empty_like(host, pin_memory=True)
-        return pinned.to(device, non_blocking=True)
+        spare = self._spare.get(name)
+        fits = spare is not None and spare.shape == host.shape
+        if not capturing:
+            pinned = _pinned(host)
+            if not fits:
+                self._spare[name] = _pinned(host)
+            return pinned.copy_(host).to(device, non_blocking=True)
+        pinned = self._spare.pop(name) if fits else _pinned(host)
+        self._captured.append(pinned)
+        return pinned.copy_(host).to(device, non_blocking=True)
+
+
+def _capturing(device: torch.device) -> bool:
+    """Return whether what is done on a device now becomes part of a CUDA graph."""
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
+def _pinned(like: Tensor) -> Tensor:
+    """Return pinned memory of the same size."""
+    return torch.empty_like(like, pin_memory=True)
