@@ -20,15 +20,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from clock import WARM_UP, bandwidth
 from four_methods import GRADIENT, METHODS, WAYS, Contender
 from lines import Beside, Lines, check_quiet, conditions
 from timed_networks import RESNET20, create
@@ -46,7 +46,6 @@ MODELS = (
     RESNET20,
 )
 IMG_SIZE = 128  #: Pixels a side, where nothing else is said
-WARM_UP = 2
 
 Clock = Callable[[Contender, Tensor, Tensor], tuple[float, float]]
 
@@ -64,7 +63,7 @@ def timed(contender: Contender, images: Tensor, labels: Tensor) -> tuple[float, 
 
 
 def prepared(
-    model: str, methods: Sequence[str], setting: dict[str, Any], create: Callable[[str], nn.Module] = create
+    model: str, methods: Sequence[str], setting: dict[str, Any]
 ) -> tuple[dict[str, Contender], Tensor, Tensor]:
     """Return all methods on one model, and a batch of noise with labels; see :func:`measure`."""
     torch.manual_seed(0)
@@ -116,26 +115,12 @@ def measure(model: str, methods: Sequence[str], setting: dict[str, Any], repetit
     beside = Beside()
     contenders, images, labels = prepared(model, methods, setting)
     found = in_turn(contenders, images, labels, repetitions)
-    about = {"conditions": {**conditions(device), "beside": beside.cores()}}
+    about: dict[str, Any] = {"conditions": {**conditions(device), "beside": beside.cores()}}
     if GRADIENT in contenders:
         optimizer: Any = contenders[GRADIENT].optimizer
         about["refocused"] = sum(one.numel() * one.element_size() for one in optimizer._metrics)
         about["bandwidth"] = bandwidth(device, about["refocused"], repetitions)
     return {"model": model, "setting": setting, **found, **about}
-
-
-def bandwidth(device: torch.device, size: int, repetitions: int) -> float:
-    """Return the bytes per second, read or written, of a copy of ``size`` bytes."""
-    source = torch.empty(size, dtype=torch.uint8, device=device).fill_(1)
-    target = torch.empty_like(source)
-    times = []
-    for _ in range(WARM_UP + repetitions):
-        start = time.perf_counter()
-        target.copy_(source)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return 2 * size / statistics.median(times[WARM_UP:])
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
