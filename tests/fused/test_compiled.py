@@ -51,6 +51,15 @@ def test_nothing_is_read_from_a_folder_that_others_may_write(fresh):
     assert list(fresh.iterdir()) == []
 
 
+def test_users_without_a_home_have_no_cache(monkeypatch):
+    def none(_):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(compiled.Path, "expanduser", none)
+    assert compiled._cache() is None
+
+
 @pytest.mark.parametrize("why", ["switched off", "no compiler", "compiler fails", "folder missing"])
 def test_without_loops_training_is_the_same_to_rounding(why, monkeypatch, tmp_path, request):
     def trained():

@@ -88,8 +88,8 @@ def _features() -> str:
 
 def _cache() -> Path | None:
     """Return the folder of compiled files, or None where no other user is kept from writing there."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "refconv"
     try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "refconv"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         about = folder.stat()
     except (OSError, RuntimeError):

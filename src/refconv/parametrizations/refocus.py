@@ -87,7 +87,7 @@ class Refocus(KernelTransform, settings=RefocusConfig):
         """Return base + R P / c_A for the blocks [b, m, k] of the base."""
         weight = self.refocus_weight.to(blocks.dtype)
         if self.patches is not None:
-            moved = weight @ self.patches.to(blocks.dtype)
+            moved = ops.refocus_by_patches(weight, self.patches.to(blocks.dtype))
         else:
             source = self.source(blocks)
             if source is blocks and self.divisor is None and self.gain is None:
