@@ -127,7 +127,7 @@ def _launched(
     bases = [metric.base for metric in metrics]
     settings: dict[str, Any] = {"factor": factor, "dtype": dtype, "tables": tables}
     if kind.map_size:
-        roots = [_root(metric) for metric in metrics]
+        roots = [metric.root for metric in metrics]
         return rewrite_slices(gradients, bases, kind.kernel_size, kind.map_size, roots, **settings)
     grams, owners = [metric.grams for metric in metrics], [metric.owners for metric in metrics]
     return rewrite_rows(gradients, bases, grams, owners, *kind.kernel_size, **settings)
@@ -145,18 +145,13 @@ def _slices(kind: _Kind, metrics: Sequence[Any], gradients: Sequence[Tensor]) ->
             for listed in (own, [metric.base for metric in chosen])
         )
         roots = [
-            slices.new_ones(size, 1, 1) if (root := _root(metric)) is None else root
+            slices.new_ones(size, 1, 1) if metric.root is None else metric.root
             for metric, size in zip(chosen, sizes, strict=True)
         ]
-        scaled = any(_root(metric) is not None for metric in chosen)
+        scaled = any(metric.root is not None for metric in chosen)
         results = by_shifts(slices, bases, kind.kernel_size, kind.map_size, torch.cat(roots) if scaled else None)
         found += [one.reshape(like.shape) for one, like in zip(results.split(sizes), own, strict=True)]
     return found
-
-
-def _root(metric: BySlices) -> Tensor | None:
-    """Return c_S of every slice, or None where all are one."""
-    return None if metric.inverse is None else metric.root
 
 
 def _rows(kind: _Kind, metrics: Sequence[Any], gradients: Sequence[Tensor]) -> list[Tensor]:
