@@ -21,94 +21,34 @@ import gc
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 import step_time
+from clock import WARM_UP, bandwidth, on_device
 from four_methods import GRADIENT, METHODS, PLAIN, Contender
 from lines import Lines, conditions
 from pages import table
 from ratios import ratio
 from refconv.fused import launching
 from refconv.gradspace.batching import way
+from timed_networks import RESNET20
 
 RECORD = Path(__file__).with_suffix(".jsonl")
-RESNET20 = "resnet20"
-MODELS = (RESNET20, *step_time.MODELS)
+MODELS = step_time.MODELS
 NOT_MEASURED = "Not measured: no GPU so far."
 
 Row = dict[str, Any]
-
-
-class Block(nn.Module):
-    """Two 3 x 3 convolutions and a shortcut that pads channels with zeros, as for CIFAR."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.stride = outputs // inputs
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, self.stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output."""
-        found: Tensor = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        missing = found.shape[1] - x.shape[1]
-        return F.relu(found + F.pad(x[..., :: self.stride, :: self.stride], (0, 0, 0, 0, 0, missing)))
-
-
-def resnet20() -> nn.Module:
-    """Return the ResNet-20 for images of 32 px (He et al. 2016, section 4.2)."""
-    widths = [16] * 4 + [32] * 3 + [64] * 3
-    blocks = [Block(*pair) for pair in itertools.pairwise(widths)]
-    stem = nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()
-    network = nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
-    network.num_classes = 10  # type: ignore[assignment]  # as timm's networks say
-    return network
-
-
-def create(model: str) -> nn.Module:
-    """Return a network by name."""
-    if model == RESNET20:
-        return resnet20()
-    network: nn.Module = timm.create_model(model)
-    return network
-
-
-def on_device(work: Callable[[], Any], device: torch.device) -> tuple[float, Any]:
-    """Return the seconds that work takes on its device, by the device's events, and what it returns."""
-    if device.type == "cpu":
-        start = time.perf_counter()
-        found = work()
-        return time.perf_counter() - start, found
-    module = torch.get_device_module(device.type)
-    begin, end = (module.Event(enable_timing=True) for _ in range(2))
-    begin.record()
-    found = work()
-    end.record()
-    module.synchronize(device)
-    return 1e-3 * begin.elapsed_time(end), found
 
 
 def timed(contender: Contender, images: Tensor, labels: Tensor) -> tuple[float, float]:
     """Take a step and return its seconds on the device and its loss."""
     elapsed, loss = on_device(lambda: contender.step(images, labels), images.device)
     return elapsed, float(loss)
-
-
-def bandwidth(device: torch.device, size: int, repetitions: int) -> float:
-    """Return the bytes per second of a copy of ``size`` bytes, those read and those written."""
-    source = torch.empty(size, dtype=torch.uint8, device=device).fill_(1)
-    target = torch.empty_like(source)
-    times = [on_device(lambda: target.copy_(source), device)[0] for _ in range(step_time.WARM_UP + repetitions)]
-    return 2 * size / statistics.median(times[step_time.WARM_UP :])
 
 
 def rewriting(contender: Contender, repetitions: int) -> dict[str, Any]:
@@ -132,8 +72,8 @@ def rewriting(contender: Contender, repetitions: int) -> dict[str, Any]:
             optimizer._rewritten(*group)
 
     def seconds() -> list[float]:
-        times = [on_device(rewrite, device)[0] for _ in range(step_time.WARM_UP + repetitions)]
-        return [round(value, 8) for value in times[step_time.WARM_UP :]]
+        times = [on_device(rewrite, device)[0] for _ in range(WARM_UP + repetitions)]
+        return [round(value, 8) for value in times[WARM_UP:]]
 
     found: Row = {"seconds": seconds(), "bytes": moved, "layers": len(metrics)}
     if way(device) == "triton":  # the same with all dense slices in tiles, in place of small ones in registers
@@ -153,7 +93,7 @@ def measure(model: str, setting: Row, repetitions: int, copied: int) -> Row:
         copied: bytes that are copied for the bandwidth.
     """
     device = torch.device(setting["device"])
-    contenders, images, labels = step_time.prepared(model, tuple(METHODS), setting, create)
+    contenders, images, labels = step_time.prepared(model, tuple(METHODS), setting)
     found = step_time.in_turn(contenders, images, labels, repetitions, timed)
     return {
         "model": model,

@@ -36,9 +36,40 @@ def test_released_formula_equals_kernel_space_with_the_same_weights(groups):
     assert not released[0].parametrizations.weight.original.requires_grad
 
 
+def refocused_by_default(module):
+    return isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
+
+
+def test_what_was_measured_beside_other_work_is_not_recorded(tmp_path, monkeypatch):
+    lines_ = script("lines")
+    counts = iter([(10.0, 100.0), (10.5, 101.0), (10.2, 101.0)])
+    monkeypatch.setattr(lines_.Beside, "_counts", staticmethod(lambda: next(counts)))
+    beside = lines_.Beside()
+    found = beside.cores()
+    assert found == 0.5
+    with pytest.raises(SystemExit, match=r"not recorded: other processes kept 0.5 cores busy, and 0.3 is the most"):
+        lines_.check_quiet(found)
+    assert beside.cores() == pytest.approx(0.2)
+    lines_.check_quiet(0.2)
+    lines_.check_quiet(None)
+    assert lines_.shared({"beside": 0.5, "load": 0.0, "threads": 1})
+    assert not lines_.shared({"beside": 0.2, "load": 3.0, "threads": 1})
+
+
 def test_step_time_runs_all_methods_and_both_spaces_train_alike(tmp_path):
     record = tmp_path / "steps.jsonl"
-    arguments = [*SMALL, "--batch-size", "4", "--img-size", "32", "--repetitions", "2", "--record", str(record)]
+    arguments = [
+        *SMALL,
+        "--batch-size",
+        "4",
+        "--img-size",
+        "32",
+        "--repetitions",
+        "2",
+        "--loaded",
+        "--record",
+        str(record),
+    ]
     script("step_time").main(arguments)
     (row,) = lines(record)
     assert tuple(row["seconds"]) == METHODS
@@ -48,6 +79,10 @@ def test_step_time_runs_all_methods_and_both_spaces_train_alike(tmp_path):
     assert not torch.allclose(losses["plain"][-1], losses["kernel space"][-1], rtol=1e-5, atol=0)
     assert losses["plain"][0] == losses["kernel space"][0]
     assert losses["plain"][0] != losses["as released"][0]
+    assert row["bandwidth"] > 0
+    assert row["refocused"] == 4 * sum(
+        one.weight.numel() for one in script("timed_networks").create(SMALL[1]).modules() if refocused_by_default(one)
+    )
     script("step_time").main(arguments)
     assert lines(record) == [row]
     script("step_time").main([*arguments, "--fresh"])
@@ -109,8 +144,8 @@ def test_gpu_rows_are_shown_and_judged_and_those_of_a_cpu_are_not(on_tiny_device
     cells = "resnet20 | 128 | bfloat16, channels last | 150.0 | 2.000 | 3.000 | 1.100 | 3.000 | 5.000 | 1.000 | 3.0"
     assert cells in text
     assert "resnet18" not in text
-    _, *records = script("performance").records()
-    judged = goals.goals([row, failed], *(one.rows for one in records))
+    _, layers, _, sent = script("performance").records()
+    judged = goals.goals([row, failed], layers.rows, [], sent.rows)
     assert "at most 1.02 of plain | 1.10 | missed by 1 of 1: resnet20 (bfloat16, channels last) 1.10 |" in judged
 
 
