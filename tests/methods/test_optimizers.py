@@ -254,3 +254,10 @@ def test_refocus_weights_are_stepped_by_fused_optimizers_where_there_are_any(set
     method.change(model)
     optimizer = method.optimizer(model)
     assert all(bool(group.get("fused")) is fused for group in optimizer.param_groups)
+
+
+def test_bases_are_kept_where_the_optimizers_arguments_say():
+    recipe = Recipe(model="test_resnet", data="digits", method="refocus", opt="sgd", opt_kwargs={"bases": "cpu"})
+    method, model = method_of(recipe), timm.create_model("test_resnet")
+    method.change(model)
+    assert method.optimizer(model).bases == "cpu"
