@@ -8,7 +8,7 @@ SEED ?= $(shell date +%s)
 
 INTEGRATIONS := $(patsubst tests/integrations/%/requirements.txt,%,$(wildcard tests/integrations/*/requirements.txt))
 
-.PHONY: demo test test-executors test-integrations test-faults test-wheel browser slow literature explore check lint types layers format docs
+.PHONY: demo test test-executors test-integrations test-faults test-gpu test-wheel browser slow literature explore check lint types layers format docs
 
 demo: $(READY)
 	$(BIN)/refconv demo
@@ -30,6 +30,9 @@ test-integrations-%: $(ENVIRONMENTS)/%/.ready
 
 test-faults: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m faults -n 2 --dist worksteal -q -rs
+
+test-gpu: $(READY)
+	$(BIN)/python -m pytest tests -m gpu -q -rs
 
 test-wheel: $(READY)
 	$(BIN)/python -m pytest tests/test_wheel.py -m wheel -q -rs

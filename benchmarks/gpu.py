@@ -83,24 +83,26 @@ def rewriting(contender: Contender, repetitions: int) -> dict[str, Any]:
     return found
 
 
-def measure(model: str, methods: Sequence[str], setting: Row, repetitions: int, copied: int) -> Row:
+def measure(model: str, setting: Row, repetitions: int, copied: int) -> Row:
     """Return the record of one model under one setting.
 
     Args:
         model: :data:`RESNET20`, or timm's name.
-        methods: names of :data:`METHODS`.
         setting: as in ``step_time.py``.
         repetitions: measured steps of each method.
         copied: bytes that are copied for the bandwidth.
     """
     device = torch.device(setting["device"])
-    contenders, images, labels = step_time.prepared(model, methods, setting)
+    contenders, images, labels = step_time.prepared(model, tuple(METHODS), setting)
     found = step_time.in_turn(contenders, images, labels, repetitions, timed)
-    row = {"model": model, "setting": setting, **found, "conditions": conditions(device)}
-    if GRADIENT in contenders:
-        row["rewriting"] = rewriting(contenders[GRADIENT], repetitions)
-        row["bandwidth"] = bandwidth(device, copied, repetitions)
-    return row
+    return {
+        "model": model,
+        "setting": setting,
+        **found,
+        "rewriting": rewriting(contenders[GRADIENT], repetitions),
+        "bandwidth": bandwidth(device, copied, repetitions),
+        "conditions": conditions(device),
+    }
 
 
 def ways(setting: Row) -> str:
@@ -145,7 +147,6 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--models", nargs="+", default=MODELS)
-    parser.add_argument("--methods", nargs="+", default=tuple(METHODS), choices=tuple(METHODS))
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=(128, 512))
     parser.add_argument("--img-size", type=int, help="of all models; by default 224, and 32 for resnet20")
     parser.add_argument("--amp", nargs="+", default=("bfloat16", "none"), choices=("bfloat16", "none"))
@@ -188,7 +189,7 @@ def main(given: Sequence[str] | None = None) -> None:
     while left and time.monotonic() - start < 60 * chosen.minutes:
         model, setting = left.pop(0)
         try:
-            row = measure(model, chosen.methods, setting, chosen.repetitions, chosen.copied)
+            row = measure(model, setting, chosen.repetitions, chosen.copied)
         except torch.OutOfMemoryError:
             row = {"model": model, "setting": setting, "out_of_memory": True}
         record.put(row)

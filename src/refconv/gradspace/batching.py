@@ -145,7 +145,7 @@ def _slices(kind: _Kind, metrics: Sequence[Any], gradients: Sequence[Tensor]) ->
             for listed in (own, [metric.base for metric in chosen])
         )
         roots = [
-            slices.new_ones(size, 1, 1) if (root := metric.root) is None else root
+            slices.new_ones(size, 1, 1) if metric.root is None else metric.root
             for metric, size in zip(chosen, sizes, strict=True)
         ]
         scaled = any(metric.root is not None for metric in chosen)
