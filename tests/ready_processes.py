@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from pathlib import Path
 
@@ -21,31 +22,42 @@ _server = None
 
 def run_script(code, *arguments, cwd=None, environment=None):
     """Run a script in a process of its own and return its :class:`subprocess.CompletedProcess`, with its output."""
-    return start_script(code, *arguments, cwd=cwd, environment=environment)()
+    return Script(code, *arguments, cwd=cwd, environment=environment).wait()
 
 
-def start_script(code, *arguments, cwd=None, environment=None):
-    """Start a script; return a function that waits for its end, and then gives what :func:`run_script` does."""
+class Script:
+    """A script that runs in a process of its own."""
+
+    def __init__(self, code, *arguments, cwd=None, environment=None):
+        self._folder = tempfile.TemporaryDirectory()
+        self._arguments = [*map(str, arguments)]
+        self.returncode = None
+        self.pid = _answered({
+            "code": code, "arguments": self._arguments, "cwd": str(cwd or Path.cwd()), "folder": self._folder.name,
+            "environment": {**os.environ, **(environment or {})},
+        })  # fmt: skip
+
+    def poll(self):
+        """Return the status of a process that has ended, or None."""
+        if self.returncode is None:
+            self.returncode = _answered(self.pid)
+        return self.returncode
+
+    def wait(self):
+        """Wait for the end, and return what :func:`run_script` does."""
+        while self.poll() is None:
+            time.sleep(0.01)
+        out, err = (Path(self._folder.name, name).read_text(encoding="utf-8") for name in ("out", "err"))
+        self._folder.cleanup()
+        return subprocess.CompletedProcess(["-c", *self._arguments], self.returncode, out, err)
+
+
+def _answered(asked):
+    """Return what the process that forks answers to a line."""
     server = _started()
-    folder = tempfile.TemporaryDirectory()
-    asked = {
-        "code": code, "arguments": [*map(str, arguments)], "cwd": str(cwd or Path.cwd()), "folder": folder.name,
-        "environment": {**os.environ, **(environment or {})},
-    }  # fmt: skip
     server.stdin.write(json.dumps(asked) + "\n")
     server.stdin.flush()
-    pid = int(server.stdout.readline())
-
-    def wait():
-        server.stdin.write(f"{pid}\n")
-        server.stdin.flush()
-        status = int(server.stdout.readline())
-        out, err = (Path(folder.name, name).read_text(encoding="utf-8") for name in ("out", "err"))
-        folder.cleanup()
-        return subprocess.CompletedProcess(["-c", *asked["arguments"]], status, out, err)
-
-    wait.pid = pid
-    return wait
+    return json.loads(server.stdout.readline())
 
 
 def _started():
@@ -65,14 +77,14 @@ def _started():
 
 
 def serve():
-    """Fork for each line that asks for a script, and wait where a line is the number of a process."""
+    """Fork for each line that asks for a script, and say the status where a line is the number of a process."""
     import refconv.engine.loop  # noqa: F401
 
     for line in sys.stdin:
         asked = json.loads(line)
         if isinstance(asked, int):
-            _, status = os.waitpid(asked, 0)
-            print(os.waitstatus_to_exitcode(status), flush=True)
+            ended, status = os.waitpid(asked, os.WNOHANG)
+            print(json.dumps(os.waitstatus_to_exitcode(status) if ended else None), flush=True)
             continue
         pid = os.fork()
         if not pid:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import refconv
-from ready_processes import run_script, start_script
+from ready_processes import Script, run_script
 from refconv.data.opening import open_data
 from refconv.data.scenes import make_scenes
 from refconv.digests import with_digest
@@ -256,12 +256,12 @@ def test_an_interrupted_call_goes_on(base, tmp_path):
         "--budget", "6ep", "--contender", "plain",
     ]  # fmt: skip
     code = "import sys; from refconv.cli import main; sys.exit(main())"
-    process = start_script(code, *command)
+    process = Script(code, *command)
     deadline = time.monotonic() + 120
     while not list(out.glob("runs/*/*/*/record.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
-    assert process().returncode == -signal.SIGKILL
+    assert process.wait().returncode == -signal.SIGKILL
     finished = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/*/record.json")}
     assert finished
     done = run_script(code, *command)
