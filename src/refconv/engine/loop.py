@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from refconv.data.loading import leave_if_imported
+from refconv.data.loading import leave_if_imported, workers_kept
 from refconv.engine.epochs import Loop
 from refconv.engine.loggers.several import Loggers, check_installed
 from refconv.engine.metrics import Metrics, NoMetrics
@@ -70,6 +70,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
     method = method_of(recipe)
     folder = RunFolder(out)
     with joined(recipe.device) as processes, _reproducible(recipe), ExitStack() as stack:
+        stack.enter_context(workers_kept(processes.device))
         if processes.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(processes.device)
         with processes.together():
