@@ -196,7 +196,7 @@ def _finish(loop: Loop, metrics: Metrics, shown: StepDisplay, begin: float) -> R
     )
     with processes.together():
         if processes.first:
-            _write(folder, setup, state, record)
+            _write(folder, setup, state, record, shipped)
     metrics.record(record.to_dict())
     shown.say(last_line(record, recipe, folder))
     return record
@@ -217,7 +217,7 @@ def _certify(trained: nn.Module, shipped: nn.Module, setup: Setup) -> Certificat
     return setup.task.certify(trained, shipped, setup.placed(samples))
 
 
-def _write(folder: RunFolder, setup: Setup, state: dict[str, Tensor], record: RunRecord) -> None:
+def _write(folder: RunFolder, setup: Setup, state: dict[str, Tensor], record: RunRecord, shipped: nn.Module) -> None:
     """Write the model, then the record, whose presence says that the run has finished."""
     save_model_folder(
         folder.model_folder,
@@ -228,5 +228,6 @@ def _write(folder: RunFolder, setup: Setup, state: dict[str, Tensor], record: Ru
         preprocessing=as_run(setup.data.preprocessing, setup.recipe),
         task=setup.recipe.task,
         certificate=record.certificate,
+        model=shipped,
     )
     write_whole(folder.record_file, record.file_text().encode())
