@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import dataclasses
-import multiprocessing
-import os
 import pickle
-import signal
-import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from multiprocessing import resource_tracker
-from multiprocessing.context import BaseContext
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Protocol
 
@@ -25,21 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from refconv.errors import DataError, RefconvWarning
-from refconv.process.interruption import SIGNALS
-
-_GUARD = 'call refconv below if __name__ == "__main__":'
-"""What a script must do whose data is read by workers, as they import it."""
-
-
-@atexit.register  # after multiprocessing's own, and so called before it
-def _kill_workers() -> None:
-    """End workers that are left when this process exits, as when an error that is still referred to holds their loader.
-
-    multiprocessing sends SIGTERM to daemonic processes, which workers do not hear, and waits for them.
-    """
-    for process in multiprocessing.active_children():
-        if process.daemon:
-            process.kill()
+from refconv.process.workers import GUARD, leave_if_imported, prepare_worker, signals_held_back, worker_context
 
 
 class SampleSource(Protocol):
@@ -71,24 +49,18 @@ def load_batches(
         batch_sampler=[batch.tolist() for batch in batches],
         num_workers=min(workers, len(batches)),
         collate_fn=_Collate(collate, packs=workers > 0),
-        multiprocessing_context=_context() if workers and len(batches) else None,
+        multiprocessing_context=worker_context() if workers and len(batches) else None,
         worker_init_fn=prepare_worker,
         # Its own generator: the loader draws a number at every start, and that must not come from the global one.
         generator=torch.Generator(),
     )
     leave_if_imported()
-    with _signals_held_back():
+    with signals_held_back():
         loaded = iter(loader)
     for batch in map(_unpacked, _explained(loaded)):
         if isinstance(batch, DataError):
             raise batch
         yield batch
-
-
-def leave_if_imported() -> None:
-    """End this process if it is a worker that is importing the user's script, and so runs what the script runs."""
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise SystemExit(f"refconv: a data worker imports the script that started it; {_GUARD}")
 
 
 @contextmanager
@@ -151,7 +123,7 @@ class _Pool:
             batch_sampler=self._orders,
             num_workers=workers,
             collate_fn=_alone,
-            multiprocessing_context=_context(),
+            multiprocessing_context=worker_context(),
             worker_init_fn=prepare_worker,
             generator=torch.Generator(),
             persistent_workers=True,
@@ -172,7 +144,7 @@ class _Pool:
         leave_if_imported()
         self.busy = self.broken = True  # broken until a batch has come, and again while the next one is waited for
         try:
-            with _signals_held_back():
+            with signals_held_back():
                 self._rest = iter(self._loader)
             for count, batch in enumerate(map(_unpacked, _explained(self._rest)), start=1):
                 self.broken = False
@@ -288,43 +260,6 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
-@contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """Start processes that Ctrl-C and SIGTERM do not reach, and miss neither signal here.
-
-    A terminal sends Ctrl-C to all processes of a group, and schedulers send SIGTERM so. The main process decides when
-    to stop and then ends its workers; if they went first, it could not finish its step. A signal that is blocked here
-    is delivered afterwards, and new processes inherit the block from their first moment on.
-    """
-    if sys.platform == "win32":  # no signals can be held back there; workers ignore them once they run
-        yield
-    else:
-        resource_tracker.ensure_running()  # before: when it starts, it blocks and unblocks the same signals
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        try:
-            yield
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def prepare_worker(worker: int) -> None:
-    """Let a worker ignore signals, also where its fork server was started by somebody else, and end with its parent.
-
-    torch's own workers look whether they still have the parent that they began with; theirs would be the fork server,
-    which outlives a main process that was killed.
-    """
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None  # this is a process that multiprocessing started
-    parent.join()
-    os._exit(1)
-
-
 def _explained(batches: Iterator[Any]) -> Iterator[Any]:
     """Yield the batches, and say in one line if a worker died."""
     try:
@@ -333,7 +268,7 @@ def _explained(batches: Iterator[Any]) -> Iterator[Any]:
         if "DataLoader worker" not in str(error):
             raise
         remedy = "give it more memory (in a container also /dev/shm), or use fewer workers, 0 uses none; in a script, "
-        raise DataError("a data worker died", where="workers", found=str(error), remedy=remedy + _GUARD) from error
+        raise DataError("a data worker died", where="workers", found=str(error), remedy=remedy + GUARD) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -392,15 +327,3 @@ def _unpacked(batch: Any) -> Any:
         remedy = "give a container more of it, such as docker run --shm-size=2g, or use fewer workers"
         warnings.warn(f"workers: {what}; {remedy}", RefconvWarning, stacklevel=3)
     return pickle.loads(batch.content)  # a worker of this process made it
-
-
-def _context() -> BaseContext:
-    """Return how workers start: never by forking a process that has threads and perhaps an accelerator.
-
-    A fork server that has imported this file makes later workers in milliseconds; spawned ones take seconds.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["refconv.data.disk"])
-    return context

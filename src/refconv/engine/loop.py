@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from refconv.data.loading import leave_if_imported, workers_kept
+from refconv.data.loading import workers_kept
 from refconv.engine.epochs import Loop
 from refconv.engine.loggers.several import Loggers, check_installed
 from refconv.engine.metrics import Metrics, NoMetrics
@@ -31,6 +31,7 @@ from refconv.models.run_folder import RunFolder, write_whole
 from refconv.process.distributed import joined
 from refconv.process.progress import StepDisplay
 from refconv.process.volume import quiet
+from refconv.process.workers import leave_if_imported
 from refconv.recipe.code import trust_named
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import Certificate, plain_state_dict
