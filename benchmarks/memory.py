@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from four_methods import METHODS, Contender
+from four_methods import WAYS, Contender
 from lines import Lines, conditions
 from step_time import MODELS
 
@@ -46,7 +46,8 @@ def state_bytes(contender: Contender) -> dict[str, int]:
     for state in contender.optimizer.state_dict()["state"].values():
         for name, value in state.items():
             if isinstance(value, Tensor):
-                counted[name] += value.untyped_storage().nbytes()
+                where = "on disk" if value.untyped_storage().filename else name
+                counted[where] += value.untyped_storage().nbytes()
     return dict(counted)
 
 
@@ -116,12 +117,13 @@ def measure(method: str, model: str, setting: dict[str, Any]) -> dict[str, int]:
     gc.collect()  # what an earlier measurement left must not be released within this one
     peak, contender = peak_of_second_step(method, model, setting)
     trained = [parameter for parameter in contender.model.parameters() if parameter.requires_grad]
+    state = state_bytes(contender)
     return {
-        "peak": peak,
+        "peak": peak - state.get("on disk", 0),  # torch counts mapped files, which the system can drop, as memory
         "trained": size(trained),
         "model": size([*contender.model.parameters(), *contender.model.buffers()]),
         "gradients": size(parameter.grad for parameter in trained if parameter.grad is not None),
-        **{f"state: {name}": count for name, count in state_bytes(contender).items()},
+        **{f"state: {name}": count for name, count in state.items()},
         "beside the state": beside_state(contender),
     }
 
@@ -140,7 +142,7 @@ def main(given: Sequence[str] | None = None) -> None:
     record = Lines(chosen.record, "model", "setting")
     for model in chosen.models:
         if chosen.fresh or not record.has(model=model, setting=setting):
-            found = {method: measure(method, model, setting) for method in METHODS}
+            found = {method: measure(method, model, setting) for method in WAYS}
             row = {"model": model, "setting": setting, "bytes": found, "conditions": conditions(torch.device("cpu"))}
             record.put(row)
             print(
