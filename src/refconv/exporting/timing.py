@@ -182,16 +182,15 @@ def print_peaks(files: Sequence[str], threads: int) -> None:
     """Print for each file that can be run its name, a tab, and the peak memory in MB; each in a process of its own."""
     import onnxruntime  # noqa: F401
 
-    if sys.platform == "win32":  # nor is there the file that memory is read from
-        return
-    for file in files:
-        process = os.fork()
-        if process:
-            os.waitpid(process, 0)
-            continue
-        with contextlib.suppress(OSError, AttributeError, ImportError, RuntimeError):
-            _print_peak(file, threads)
-        os._exit(0)
+    if sys.platform != "win32":  # where nothing forks, nor is there the file that memory is read from
+        for file in files:
+            process = os.fork()
+            if process:
+                os.waitpid(process, 0)
+                continue
+            with contextlib.suppress(OSError, AttributeError, ImportError, RuntimeError):
+                _print_peak(file, threads)
+            os._exit(0)
 
 
 def _print_peak(file: str, threads: int) -> None:
