@@ -14,7 +14,7 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -64,7 +64,7 @@ def work(rank: int, models: Sequence[str], meeting: str, record: Path, fresh: bo
         torch.manual_seed(0)
         network = create(model)
         images = torch.randn(BATCH_SIZE, 3, IMG_SIZE, IMG_SIZE)
-        labels = torch.randint(network.num_classes, (BATCH_SIZE,))
+        labels = torch.randint(cast("Any", network).num_classes, (BATCH_SIZE,))
         counted, trained = {}, {}
         for method in METHODS:
             contender = Contender.of(method, network)
