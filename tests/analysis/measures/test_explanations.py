@@ -140,6 +140,17 @@ def test_maps_are_compared_sample_by_sample():
     assert whole.maps[3].gap.after == pytest.approx(found.maps[3].gap.after)  # random orders belong to samples
 
 
+def test_no_image_is_classified_twice():
+    """Maps share the blank and the whole image, and both kinds of Grad-CAM one gradient; the rest differs by map."""
+    sizes, models = list[int](), (network(), network(1))
+    for model in models:
+        model.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    images, targets = data()
+    explanations(*models, [(images, targets)], steps=5)
+    layer, gradient, ends, squares, parts = 1, len(images), 2 * len(images), 50 * len(images), 4 * 2 * 4 * len(images)
+    assert sum(sizes) == 2 * (layer + gradient + ends + squares + parts)
+
+
 def test_what_cannot_be_explained_is_refused_in_one_line():
     model, (images, targets) = network(), data()
     with pytest.raises(DataError):

@@ -58,6 +58,26 @@ def test_accuracies_are_those_of_scikit_learn_on_features_of_the_classifiers_inp
     assert found.scores[0].accuracy[0] > 0.5
 
 
+def test_trials_within_a_time_limit_do_not_train_again(monkeypatch):
+    """Training samples pass through each model once; before, each trial trained both probes anew."""
+    now, seen = [0.0], []
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    before, after = Net(), Net()
+    for model in (before, after):
+        model.register_forward_hook(lambda _, given, __: seen.append(float(given[0][0, 0, 0, 0])))
+    (train, known), (test, targets) = drawn(60, 0), drawn(64, 1)
+
+    def batches():
+        now[0] += 1  # each trial takes a second, however many samples it tests
+        yield test, targets
+
+    found = linear_probes(before, after, batches, calibration=[(train, known)], max_seconds=60.0)
+    assert found == linear_probes(before, after, batches, calibration=[(train, known)])
+    trained = float(train[0, 0, 0, 0])
+    assert seen.count(trained) == 2 * 2  # two models, two calls of the measure
+    assert len(seen) > 2 * 2 + 2 * 2  # trials there were
+
+
 def test_the_models_own_classifier_does_not_matter():
     model, other = Net(), Net()
     other.load_state_dict(model.state_dict())

@@ -147,6 +147,11 @@ def grad_cam(model: nn.Module, images: Tensor, targets: Tensor, layer: str, *, p
 
     ``plus`` weighs positions as Grad-CAM++ does.
     """
+    return cam(*map_and_slope(model, images, targets, layer), plus=plus)
+
+
+def map_and_slope(model: nn.Module, images: Tensor, targets: Tensor, layer: str) -> tuple[Tensor, Tensor]:
+    """Return a layer's map [batch, channels, height, width], and the gradient of the outputs of given classes by it."""
     inputs = images.detach().clone().requires_grad_(True)  # also where the model's weights are frozen
     with torch.enable_grad(), recording({layer: module_named(model, layer)}, images.ndim) as maps:
         outputs = classify(model, inputs, targets)
@@ -157,8 +162,13 @@ def grad_cam(model: nn.Module, images: Tensor, targets: Tensor, layer: str, *, p
         (slope,) = torch.autograd.grad(scores, features, allow_unused=True)
     if slope is None:
         raise ModelError("no class depends on the layer", where=layer or type(model).__name__)
+    return features.detach(), slope
+
+
+def cam(features: Tensor, slope: Tensor, *, plus: bool = False) -> Tensor:
+    """Return the map of :func:`grad_cam` that a layer's map and its gradient [batch, channels, height, width] give."""
     weights = _plus_weights(features, slope) if plus else slope.mean((2, 3), keepdim=True)
-    found = (weights * features).sum(1).detach().double().clamp(min=0)
+    found = (weights * features).sum(1).double().clamp(min=0)
     largest = found.flatten(1).max(1).values
     return found / torch.where(largest > 0, largest, 1)[:, None, None]
 

@@ -17,8 +17,10 @@ sets drawn at random among n - 1 samples have k / (n - 1) in common.
 
 from __future__ import annotations
 
+import sys
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -31,7 +33,6 @@ from refconv.errors import DataError, ModelError, SettingError
 from refconv.measures.embeddings import Neighbourhood, Neighbours, Probes, ProbeScore
 
 
-@timed()
 def linear_probes(
     before: nn.Module,
     after: nn.Module,
@@ -60,17 +61,41 @@ def linear_probes(
         [(1.0, 1.0), (1.0, 1.0)]
     """
     check_least(1, neighbours=neighbours)
-    passage, training = Passage(batches, max_samples, progress), Passage(calibration)
-    with observing(before, after), torch.no_grad():
-        (first, second), known = embedded((before, after), training)
-        if len(known.unique()) < 2:
-            raise DataError("a probe needs training samples of two classes", found="one class")
-        (one, other), targets = embedded((before, after), passage)
+    begin = time.perf_counter()
+    models = before, after
+    with observing(*models), torch.no_grad():
+        sides, known = embedded(models, Passage(calibration))
+    if len(known.unique()) < 2:
+        raise DataError("a probe needs training samples of two classes", found="one class")
     votes = min(neighbours, len(known))
-    named = [_probed(known, *sides, votes) for sides in ((first, one), (second, other))]
-    scores = [_score(name, targets, *(found[name] for found in named)) for name in named[0]]
-    features = first.shape[1], second.shape[1]
-    return Probes(passage.samples, passage.cut, len(known), features, votes, tuple(scores))
+    fitted = [_fitted(known, side, votes) for side in sides]
+    if max_seconds is not None and max_seconds > 0:  # fitting does not depend on how many samples are tested
+        max_seconds = max(max_seconds - (time.perf_counter() - begin), sys.float_info.min)
+    features = sides[0].shape[1], sides[1].shape[1]
+    bounds: dict[str, Any] = {"max_samples": max_samples, "max_seconds": max_seconds, "progress": progress}
+    scores, passage = _tested(models, fitted, batches, **bounds)
+    return Probes(passage.samples, passage.cut, len(known), features, votes, scores)
+
+
+@timed()
+def _tested(
+    models: Sequence[nn.Module],
+    fitted: Sequence[Mapping[str, Any]],
+    batches: Batches,
+    *,
+    max_samples: int | None,
+    max_seconds: float | None = None,
+    progress: Progress | None,
+) -> tuple[tuple[ProbeScore, ...], Passage]:
+    """Return the scores of two models' fitted probes, and the passage through the samples that they were tested on."""
+    passage = Passage(batches, max_samples, progress)
+    with observing(*models), torch.no_grad():
+        sides, targets = embedded(models, passage)
+    named = [
+        {name: torch.from_numpy(probe.predict(side.numpy())) for name, probe in probes.items()}
+        for probes, side in zip(fitted, sides, strict=True)
+    ]
+    return tuple(_score(name, targets, *(found[name] for found in named)) for name in named[0]), passage
 
 
 @timed()
@@ -150,8 +175,8 @@ def features(model: nn.Module, samples: Tensor) -> Tensor:
     return found
 
 
-def _probed(known: Tensor, training: Tensor, tested: Tensor, votes: int) -> dict[str, Tensor]:
-    """Return the classes that both probes give to the tested features."""
+def _fitted(known: Tensor, training: Tensor, votes: int) -> dict[str, Any]:
+    """Return both probes by their names, fitted to the features of training samples and their classes."""
     try:
         from sklearn.linear_model import LogisticRegression
         from sklearn.neighbors import KNeighborsClassifier
@@ -166,10 +191,7 @@ def _probed(known: Tensor, training: Tensor, tested: Tensor, votes: int) -> dict
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # few steps are enough for a score
-        return {
-            name: torch.from_numpy(probe.fit(training.numpy(), known.numpy()).predict(tested.numpy()))
-            for name, probe in probes.items()
-        }
+        return {name: probe.fit(training.numpy(), known.numpy()) for name, probe in probes.items()}
 
 
 def _score(name: str, targets: Tensor, first: Tensor, second: Tensor) -> ProbeScore:

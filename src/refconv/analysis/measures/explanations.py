@@ -20,7 +20,6 @@ depend on the scale of the gradient. The tests compare with it where it is insta
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from statistics import fmean, stdev
 
 import torch
@@ -28,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from refconv.analysis.batches import Batches, Passage, Progress, check_least, classify, drawn, observing, timed
-from refconv.analysis.measures.attribution import grad_cam, last_map
+from refconv.analysis.measures.attribution import cam, last_map, map_and_slope
 from refconv.analysis.measures.robustness import check_images
 from refconv.errors import ModelError, SettingError
 from refconv.measures.explanations import Area, Explanations, MapFaithfulness
@@ -67,27 +66,42 @@ def explanations(
             layers = layers or [last_map(model, samples) if layer is None else layer for model in models]
             order = drawn(samples[:, :1], passage.samples, seed, normal=False)[:, 0]
             for model, name, found in zip(models, layers, areas, strict=True):
-                for kind, marked in _maps(model, samples, targets, name).items():
-                    found.setdefault(kind, []).append(faithfulness(model, samples, targets, marked, steps))
-                found.setdefault("random", []).append(faithfulness(model, samples, targets, order, steps))
+                ends = end_scores(model, samples, targets)
+                for kind, marked in {**_maps(model, samples, targets, name), "random": order}.items():
+                    found.setdefault(kind, []).append(faithfulness(model, samples, targets, marked, steps, ends))
     first, second = ({kind: torch.cat(parts, 1) for kind, parts in found.items()} for found in areas)
     rows = [_row(kind, first[kind], second[kind]) for kind in first]
     one, other = (name or "(the model itself)" for name in layers)
     return Explanations(passage.samples, passage.cut, one, other, steps, tuple(rows))
 
 
-def faithfulness(model: nn.Module, samples: Tensor, targets: Tensor, marked: Tensor, steps: int) -> Tensor:
-    """Return the areas of insertion and deletion [2, n] of maps [n, height, width] on samples [n, c, height, width]."""
+def faithfulness(
+    model: nn.Module, samples: Tensor, targets: Tensor, marked: Tensor, steps: int, ends: Tensor | None = None
+) -> Tensor:
+    """Return the areas of insertion and deletion [2, n] of maps [n, height, width] on samples [n, c, height, width].
+
+    ``ends``: the :func:`end_scores` of the samples, which all maps share.
+    """
     pixels = marked[0].numel()
     ranks = marked.flatten(1).argsort(dim=1, descending=True, stable=True).argsort(dim=1).view_as(marked)[:, None]
-    weights = [0.5, *[1.0] * (steps - 1), 0.5]
-    areas = torch.zeros(2, len(samples), dtype=torch.float64)
-    for step, weight in enumerate(weights):
+    ends = end_scores(model, samples, targets) if ends is None else ends
+    areas = (ends.sum(0) / (2 * steps)).repeat(2, 1)  # either area begins at one end and ends at the other
+    for step in range(1, steps):
         first = ranks < round(step * pixels / steps)
         for place, kept in enumerate((first, ~first)):
-            scores = classify(model, samples * kept, targets).softmax(1)
-            areas[place] += weight / steps * scores.gather(1, targets.long()[:, None])[:, 0].cpu()
+            areas[place] += _class_scores(model, samples * kept, targets) / steps
     return areas
+
+
+def end_scores(model: nn.Module, samples: Tensor, targets: Tensor) -> Tensor:
+    """Return the softmax outputs of each sample's class for a blank image and for the sample itself [2, n]."""
+    blank = torch.zeros_like(samples)
+    return torch.stack([_class_scores(model, images, targets) for images in (blank, samples)])
+
+
+def _class_scores(model: nn.Module, samples: Tensor, targets: Tensor) -> Tensor:
+    """Return the softmax output of each sample's class [n], on the CPU."""
+    return classify(model, samples, targets).softmax(1).gather(1, targets.long()[:, None])[:, 0].cpu()
 
 
 def occlusion(model: nn.Module, samples: Tensor, targets: Tensor) -> Tensor:
@@ -108,15 +122,15 @@ def occlusion(model: nn.Module, samples: Tensor, targets: Tensor) -> Tensor:
 
 def _maps(model: nn.Module, samples: Tensor, targets: Tensor, layer: str) -> dict[str, Tensor]:
     """Return maps of the size of the samples, by their names."""
-    kinds: dict[str, Callable[[], Tensor]] = {
-        "grad_cam": lambda: grad_cam(model, samples, targets, layer),
-        "grad_cam_plus": lambda: grad_cam(model, samples, targets, layer, plus=True),
-        "occlusion": lambda: occlusion(model, samples, targets),
+    features, slope = map_and_slope(model, samples, targets, layer)
+    kinds = {
+        "grad_cam": cam(features, slope),
+        "grad_cam_plus": cam(features, slope, plus=True),
+        "occlusion": occlusion(model, samples, targets),
     }
     size = tuple(samples.shape[2:])
     found = {}
-    for kind, of in kinds.items():
-        marked = of()
+    for kind, marked in kinds.items():
         if marked.shape[1:] != size:
             marked = F.interpolate(marked[:, None], size, mode="bilinear", align_corners=False)[:, 0]
         found[kind] = marked
