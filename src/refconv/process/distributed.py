@@ -16,7 +16,7 @@ from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from refconv.errors import RefconvError, RunError
 
@@ -58,6 +58,15 @@ class Processes:
         values: list[T | None] = [None] * self.world_size
         dist.all_gather_object(values, value, group=self.control)
         return cast(list[T], values)
+
+    def rows(self, own: Tensor) -> list[Tensor]:
+        """Return what each process gives, tensors [n, ...] on its device, in the order of processes; n may differ."""
+        counts = self.gathered(len(own))
+        padded = own.new_zeros(max(counts), *own.shape[1:])
+        padded[: len(own)] = own
+        found = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(found, padded)
+        return [one[:count] for one, count in zip(found, counts, strict=True)]
 
     def _reduced(self, values: list[float], operation: dist.ReduceOp.RedOpType) -> list[float]:
         if self.alone:
