@@ -1,6 +1,7 @@
 """The processes of one run, one or as many as torchrun started: the rank of this one, and all messages between them.
 
-Each trains on its share of every batch; gradients are DDP's business.
+Each trains on its share of every batch; gradients are DDP's business. Where one process fails, the others end as well,
+and one line says why.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar, cast
 
 import torch
@@ -20,7 +22,11 @@ from torch import Tensor, nn
 
 from refconv.errors import RefconvError, RunError
 
+PATIENCE = timedelta(minutes=30)  #: How long a process waits for the others, such as for a split that one evaluates
 _PR_SET_PDEATHSIG = 1
+_STORE_PATIENCE = timedelta(seconds=10)  #: How long one that has lost the others waits to learn why
+_OF_MESSAGES = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
+"""Words in the errors of messages that did not arrive; those of gloo are plain RuntimeErrors."""
 T = TypeVar("T")
 
 
@@ -116,14 +122,48 @@ def joined(device: str | None) -> Iterator[Processes]:
         torch.cuda.set_device(chosen)
     owner = not dist.is_initialized()
     if owner:
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    control = dist.new_group(backend="gloo")
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE)
+    control = dist.new_group(backend="gloo", timeout=PATIENCE)
     assert isinstance(control, dist.ProcessGroup)  # a group of all has every process as member
     try:
-        yield Processes(dist.get_rank(), dist.get_world_size(), chosen, control)
+        with _one_speaks(dist.get_rank()):
+            yield Processes(dist.get_rank(), dist.get_world_size(), chosen, control)
     finally:
         if owner:
             dist.destroy_process_group()
+
+
+@contextmanager
+def _one_speaks(rank: int) -> Iterator[None]:
+    """Let the process that fails say why, and others that therefore lose it end without a word.
+
+    If it was killed and could not, one of the others says that it is gone.
+    """
+    store = dist.PrefixStore("refconv", dist.distributed_c10d._get_default_store())
+    store.set_timeout(_STORE_PATIENCE)
+    try:
+        yield
+    except BaseException as error:
+        lost = _is_lost(error)
+        try:
+            mine = store.add("spoken", 1) == 1
+        except RuntimeError:  # the store is gone with the process that held it
+            mine = rank == 1
+        if not lost:
+            raise
+        if not mine:
+            raise SystemExit(2) from None
+        late = "timed out" in str(error).lower() or "timeout" in str(error).lower()
+        what = f"did not answer for {PATIENCE}" if late else "ended without a word, as when it is killed"
+        remedy = "look at the memory that all processes take together; the last checkpoint is kept: go on with --resume"
+        raise RunError(f"another process of the run {what}", where=f"process {rank}", remedy=remedy) from error
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Say whether an error is that of a message between processes that did not arrive."""
+    if isinstance(error, RefconvError) or not isinstance(error, RuntimeError):
+        return False
+    return isinstance(error, dist.DistError) or any(word in str(error) for word in _OF_MESSAGES)
 
 
 def choose_device(name: str | None, local_rank: int = 0) -> torch.device:
