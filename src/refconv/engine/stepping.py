@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -68,13 +69,15 @@ class Stepper:
         self._network: Callable[..., Any] = model
         self._without_exchange: Callable[[], AbstractContextManager[None]] = nullcontext
         if not processes.alone:
-            # No broadcast of buffers in each step: see Processes.share_buffers.
-            wrapped = DistributedDataParallel(
-                model,
-                device_ids=[self._device] if self._device.type == "cuda" else None,
-                broadcast_buffers=False,
-                gradient_as_bucket_view=True,
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # the new name of broadcast_buffers is not in torch 2.8
+                # No broadcast of buffers in each step: see Processes.share_buffers.
+                wrapped = DistributedDataParallel(
+                    model,
+                    device_ids=[self._device] if self._device.type == "cuda" else None,
+                    broadcast_buffers=False,
+                    gradient_as_bucket_view=True,
+                )
             self._network, self._without_exchange = wrapped, wrapped.no_sync
         model.train()
 

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from timm.layers import BatchNormAct2d, SyncBatchNormAct
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from refconv.errors import RecipeError
 from refconv.process.distributed import Processes
@@ -35,14 +36,17 @@ class _Sum(torch.autograd.Function):
         return total
 
 
-class _Norm(nn.SyncBatchNorm):
-    """Batch norm over all processes by two sums, of the values and of their squared distances from the mean."""
+class _Norm(_BatchNorm):
+    """Batch norm over all processes by two sums, of the values and of their squared distances from the mean.
 
-    def forward(self, input: Tensor) -> Tensor:
+    DDP refuses to wrap a SyncBatchNorm on the CPU, so this is none.
+    """
+
+    def forward(self, samples: Tensor) -> Tensor:
         """Normalise [n, C, *]; while training, by the batches of all processes, which train at the same time."""
         if not self.training or not dist.is_initialized():
-            return super().forward(input)
-        values = input.float() if input.dtype in {torch.bfloat16, torch.float16} else input
+            return super().forward(samples)
+        values = samples.float() if samples.dtype in {torch.bfloat16, torch.float16} else samples
         others = [dim for dim in range(values.ndim) if dim != 1]
         shape = [1, -1] + [1] * (values.ndim - 2)
         own = values.new_tensor([values.numel() / values.shape[1]])
@@ -56,7 +60,10 @@ class _Norm(nn.SyncBatchNorm):
             found = found * self.weight.view(shape)
         if self.bias is not None:
             found = found + self.bias.view(shape)
-        return found.to(input.dtype)
+        return found.to(samples.dtype)
+
+    def _check_input_dim(self, samples: Tensor) -> None:
+        """Take samples of any number of dimensions, as SyncBatchNorm does."""
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
@@ -70,8 +77,16 @@ class _Norm(nn.SyncBatchNorm):
         self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var.dtype), share)
 
 
-class _NormAct(SyncBatchNormAct, _Norm):
+class _NormAct(_Norm):
     """timm's batch norm with its activation."""
+
+    drop: nn.Module
+    act: nn.Module
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Normalise, drop out and activate."""
+        found: Tensor = self.act(self.drop(super().forward(samples)))
+        return found
 
 
 _PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)

@@ -138,8 +138,12 @@ def _one_speaks(rank: int) -> Iterator[None]:
     """Let the process that fails say why, and others that therefore lose it end without a word.
 
     If it was killed and could not, one of the others says that it is gone.
+
+    Raises:
+        RunError: in the one process that says so.
+        SystemExit: in those that end without a word.
     """
-    store = dist.PrefixStore("refconv", dist.distributed_c10d._get_default_store())
+    store = dist.distributed_c10d.PrefixStore("refconv", dist.distributed_c10d._get_default_store())
     store.set_timeout(_STORE_PATIENCE)
     try:
         yield
