@@ -55,6 +55,13 @@ EQUAL = {
         "task": "segmentation", "model": "run_many:Maps", "data": "masks:{data}/masks", "ignore_index": 2, "lr": 0.1,
         "img_size": None, "batch_size": 4, "epoch_steps": 2, "val_split": 0.0,
     },
+    **{
+        f"boxes, {head}": {
+            "task": "detection", "model": f"detector:{head}", "backbone": "test_resnet", "img_size": 64, "epochs": 1,
+            "data": "scenes:{data}/scenes", "batch_size": 7, "epoch_steps": 2, "val_split": 0.0, "sync_bn": True,
+        }
+        for head in ("retinanet", "ssdlite", "fcos")
+    },
     "unknown values": {
         "task": "regression", "data": "table:{data}/table/values.csv", "batch_size": 8, "val_split": 0.0,
     },
@@ -164,7 +171,7 @@ def note_samples(out, name):
     Stepper.step = noted
 
 
-FAILING = {"epochs": 2, "epoch_steps": 50, "checkpoint_interval": 2}
+FAILING = {"epochs": 2, "epoch_steps": 10, "checkpoint_interval": 2}
 
 
 def failing(folder, out, how):
@@ -186,7 +193,7 @@ def failing(folder, out, how):
 
     Loop._step = fails
     if how == "hangs":
-        distributed.PATIENCE = distributed.timedelta(seconds=8)
+        distributed.PATIENCE = distributed.timedelta(minutes=0.15)
     try:
         train(recipe(folder, **FAILING), out, show=False)
     except RefconvError as error:

@@ -158,8 +158,11 @@ def _one_speaks(rank: int) -> Iterator[None]:
         if not mine:
             raise SystemExit(2) from None
         late = "timed out" in str(error).lower() or "timeout" in str(error).lower()
-        what = f"did not answer for {PATIENCE}" if late else "ended without a word, as when it is killed"
-        remedy = "look at the memory that all processes take together; the last checkpoint is kept: go on with --resume"
+        what, remedy = "ended without a word, as when it is killed", "look at the memory that all take together"
+        if late:
+            what = f"did not answer for {PATIENCE.total_seconds() / 60:g} minutes"
+            remedy = "look at what it waits for, such as a disk"
+        remedy += "; the last checkpoint is kept: go on with --resume"
         raise RunError(f"another process of the run {what}", where=f"process {rank}", remedy=remedy) from error
 
 
