@@ -1,12 +1,13 @@
 """A script in several processes, as torchrun starts them but without the seconds that torchrun itself takes."""
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from torch.distributed import TCPStore
 
 
 def two_processes(script, *arguments, seconds=300):
@@ -26,10 +27,14 @@ def processes_that_may_fail(count, script, *arguments, seconds=300, alone=None):
 
     They are killed after ``seconds``, and the others ``alone`` seconds after the first that fails; None waits for them.
     """
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    group = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
+    store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)  # held by the launcher, as torchrun does
+    group = {
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": str(store.port),
+        "WORLD_SIZE": str(count),
+        "OMP_NUM_THREADS": "1",
+    }
+    group |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
     command = [sys.executable, str(script), *map(str, arguments)]
     with tempfile.TemporaryDirectory() as folder:
         processes = []

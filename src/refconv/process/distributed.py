@@ -137,7 +137,8 @@ def joined(device: str | None) -> Iterator[Processes]:
 def _one_speaks(rank: int) -> Iterator[None]:
     """Let the process that fails say why, and others that therefore lose it end without a word.
 
-    If it was killed and could not, one of the others says that it is gone.
+    If it was killed and could not, one of the others says that it is gone. Who speaks is decided in the store, which
+    torchrun holds. Where the first process holds it itself, and is gone, the second one speaks.
 
     Raises:
         RunError: in the one process that says so.
@@ -151,7 +152,7 @@ def _one_speaks(rank: int) -> Iterator[None]:
         lost = _is_lost(error)
         try:
             mine = store.add("spoken", 1) == 1
-        except RuntimeError:  # the store is gone with the process that held it
+        except RuntimeError:  # the store is gone
             mine = rank == 1
         if not lost:
             raise
