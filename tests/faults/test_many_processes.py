@@ -14,7 +14,7 @@ from refconv.data.scenes import make_scenes
 from refconv.engine import RunRecord
 from refconv.models.checkpoint import Checkpoint
 from run_results import read_metrics
-from two_processes import processes_that_may_fail, several_processes
+from several_processes import processes_that_may_fail, several_processes
 
 pytestmark = pytest.mark.faults
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from two_processes import several_processes
+from several_processes import several_processes
 
 
 @pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.faults)])

@@ -121,6 +121,7 @@ class Loop:
             saves = recipe.checkpoint_interval and self.step % recipe.checkpoint_interval == 0
             ends = self.step == last
             if ends:
+                batches = iter(())  # whoever makes batches is free for the validation split
                 self.stepper.end_epoch()
             if not (logs or saves or ends or self.step % check_interval == 0):
                 continue
