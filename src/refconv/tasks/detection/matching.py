@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torchvision.models import detection
 from torchvision.models.detection.ssd import SSD
@@ -28,8 +28,8 @@ def whole(network: object) -> object:
 def matches_of(model: object) -> Iterator[list[int]]:
     """Note how many anchors match an object, for each forward pass in training within the block."""
     part: Any = model.head if isinstance(model, detection.FCOS) else model
-    assert isinstance(part, nn.Module), type(part)
-    compute, found = part.compute_loss, []
+    compute = part.compute_loss
+    found: list[int] = []
 
     def noted(targets: Any, outputs: Any, anchors: Any, matched: list[Tensor]) -> Any:
         found.append(sum(int((one >= 0).sum()) for one in matched))

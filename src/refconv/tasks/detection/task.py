@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -162,7 +162,8 @@ class Detection(Task):
 
         def objective(network: Network, images: Samples, targets: Targets) -> Tensor:
             counts = not processes.alone and divides_by_matches(whole(network))
-            with autocast(), matches_of(whole(network)) if counts else nullcontext([]) as matches:
+            noting: AbstractContextManager[list[int]] = matches_of(whole(network)) if counts else nullcontext([])
+            with autocast(), noting as matches:
                 losses = network(images, targets)
             loss = _summed(losses, where=recipe.model)
             return loss * share_of_matches(matches[0], len(images), processes) if counts else loss
