@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import re
@@ -16,12 +17,13 @@ import typer
 from refconv.cli import exporting, measuring, models, recipes, training
 from refconv.cli.absent import ABSENT, USUAL
 from refconv.cli.arguments import spread
-from refconv.cli.extras import ABOUT, not_installed
-from refconv.cli.saying import say
+from refconv.cli.extras import ABOUT, STOPPED, not_installed
+from refconv.cli.saying import say, unwritten
 from refconv.cli.trusting import with_trust
 from refconv.cli.volume import with_volume
 from refconv.errors import RefconvError, RefconvWarning, did_you_mean, printable
 from refconv.process.interruption import StoppedError, status_of_stop
+from refconv.process.shortage import shortage
 from refconv.process.volume import quiet
 
 _LOOKS: dict[str, Any] = {"pretty_exceptions_enable": False}
@@ -67,6 +69,25 @@ def refconv(version: Annotated[bool, _VERSION] = False) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``refconv`` with these arguments, by default those of the process, and return the exit status."""
+    status = _run(arguments)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _abandon_output()
+    except OSError as error:  # such as a log on a full disk
+        print(f"refconv: error: {unwritten(error)}", file=sys.stderr)
+        _abandon_output()
+        return status or MISTAKE
+    return status
+
+
+def _abandon_output() -> None:
+    """Let what is left of the output go nowhere: Python would complain at its end, with a status of its own."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     command = typer.main.get_command(app)
     given = sys.argv[1:] if arguments is None else list(arguments)
     if given and (named := command.commands.get(given[0])) is not None:  # type: ignore[attr-defined]  # a group's
@@ -89,7 +110,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"refconv: error: {line}", file=sys.stderr)
         return MISTAKE
     except (typer.Abort, KeyboardInterrupt):
+        print(STOPPED, file=sys.stderr)
         return status_of_stop()
+    except (OSError, MemoryError, RuntimeError) as error:
+        if (line := shortage(error)) is None:
+            raise
+        print(f"refconv: error: {line}", file=sys.stderr)
+        return MISTAKE
     return status if isinstance(status, int) else 0
 
 
