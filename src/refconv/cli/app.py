@@ -22,7 +22,7 @@ from refconv.cli.saying import say, unwritten
 from refconv.cli.trusting import with_trust
 from refconv.cli.volume import with_volume
 from refconv.errors import RefconvError, RefconvWarning, did_you_mean, printable
-from refconv.process.interruption import StoppedError, status_of_stop
+from refconv.process.interruption import INTERRUPTED, StoppedError, status_of_stop
 from refconv.process.shortage import shortage
 from refconv.process.volume import quiet
 
@@ -97,6 +97,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         with _warnings_as_lines():
             status = command.main(args=given, prog_name="refconv", standalone_mode=False)
+            if status == INTERRUPTED:  # so typer says it
+                raise KeyboardInterrupt
     except StoppedError as error:
         print(f"refconv: {error}", file=sys.stderr)
         return status_of_stop()

@@ -184,6 +184,8 @@ def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], sa
         for key, value in state.items()
     }
     try:
+        if former.exists() and not folder.exists():  # a process was ended between the two renames below
+            former.rename(folder)
         for leftover in (partial, former):
             shutil.rmtree(leftover, ignore_errors=True)
         partial.mkdir(parents=True)
