@@ -115,9 +115,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         print(STOPPED, file=sys.stderr)
         return status_of_stop()
     except (OSError, MemoryError, RuntimeError) as error:
-        if (line := shortage(error)) is None:
+        if (lack := shortage(error)) is None:
             raise
-        print(f"refconv: error: {line}", file=sys.stderr)
+        print(f"refconv: error: {lack}", file=sys.stderr)
         return MISTAKE
     return status if isinstance(status, int) else 0
 
