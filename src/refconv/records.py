@@ -6,9 +6,12 @@ A record is what a measurement, a plan or a certificate leaves behind. Every rec
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
+import os
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -86,13 +89,38 @@ class Record:
         return self.as_text(with_digest(self.to_dict()))
 
     def write(self, path: Path | str) -> None:
-        """Write the record to ``path`` as JSON with a digest."""
-        Path(path).write_text(self.file_text(), encoding="utf-8")
+        """Write the record to ``path`` as JSON with a digest, whole or not at all."""
+        replace_file(Path(path), self.file_text().encode())
 
     @classmethod
     def read(cls: type[Self], path: Path | str) -> Self:
         """Read a record from the JSON file at ``path``."""
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+
+def replace_file(path: Path, content: bytes | memoryview) -> None:
+    """Write a file so that, whatever happens, either the old or the new content is there.
+
+    Raises:
+        OSError: if it cannot be written; the old content is there then.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        if sys.platform != "win32":  # which opens no folders
+            descriptor = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)  # so that the renamed file stays renamed when the power fails
+            finally:
+                os.close(descriptor)
+    except OSError:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
 
 
 def content_of(text: str) -> Any:

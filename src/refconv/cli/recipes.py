@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,7 @@ import typer
 from refconv.cli.options import Json, switch
 from refconv.cli.saying import say
 from refconv.errors import RunError
+from refconv.models.run_folder import AGAIN, write_whole
 from refconv.recipe import shipped
 
 if sys.version_info >= (3, 11):
@@ -57,5 +57,5 @@ def cp(
         raise RunError("exists already", where=str(target), remedy="give another name, or --force to replace it")
     if not target.parent.is_dir():
         raise RunError("is no folder", where=str(target.parent), remedy="make it first, or give another place")
-    shutil.copyfile(source, target)
+    write_whole(target, source.read_bytes(), then=AGAIN)
     say(json.dumps({"file": str(target)}) if as_json else str(target))

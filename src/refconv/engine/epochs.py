@@ -21,14 +21,15 @@ from refconv.data import Batch
 from refconv.engine.metrics import Metrics
 from refconv.engine.run_record import Course, ValidationPoint, by_field
 from refconv.engine.setup import Setup
-from refconv.engine.start import at_chance, course_from, evaluate_start, said
+from refconv.engine.start import at_chance, course_from, evaluate_start, exploded, said
 from refconv.engine.stepping import Stepper
-from refconv.errors import CheckpointError, RunError, TrainingError
+from refconv.errors import CheckpointError, DataError, RunError, TrainingError
 from refconv.methods.method import inner_optimizer
 from refconv.models.checkpoint import Checkpoint, load_model_state
 from refconv.models.run_folder import RunFolder, write_whole, writing
 from refconv.process.interruption import PATIENCE, Interruption, StoppedError, leave
 from refconv.process.progress import StepDisplay
+from refconv.process.shortage import shortage
 from refconv.surgery import plain_state_dict, refocused_state_dict
 from refconv.tasks.evaluation import Evaluation
 
@@ -107,6 +108,27 @@ class Loop:
                 remedy = f"the checkpoint of step {self._saved_step} is whole: continue with --resume"
                 what = f"{self._stopped}, without waiting"
                 raise StoppedError(what, where=str(self.folder.path), remedy=remedy) from None
+            except DataError as error:
+                raise self._without_data(error) from error
+            except (OSError, MemoryError, RuntimeError) as error:
+                if (lack := shortage(error)) is None:
+                    raise
+                remedy = f"{lack.remedy}; the checkpoint of step {self._saved_step} is kept: continue with --resume"
+                what = f"{lack.what} at step {self.step} of {self.total}"
+                raise RunError(what, where=str(self.folder.path), found=lack.found, remedy=remedy) from error
+
+    def _without_data(self, error: DataError) -> DataError:
+        """Return the error for data that cannot be read any more, after a checkpoint of the last whole step.
+
+        Of several processes the others are in the middle of a step, so that the last checkpoint is what there is.
+        """
+        if self._saved_step != self.step and self.processes.alone:
+            if self._pending:
+                self._check()
+            self._save()
+        kept = f"the checkpoint of step {self._saved_step} is written: continue with --resume"
+        remedy = "; ".join(filter(None, (error.remedy, kept)))
+        return DataError(error.what, where=error.where, expected=error.expected, found=error.found, remedy=remedy)
 
     def _run_epoch(self, epoch: int) -> None:
         recipe, check_interval = self.recipe, self._check_interval
@@ -136,6 +158,8 @@ class Loop:
                 self._keep(epoch + 1)
             if ends and not stop:
                 self._validate(epoch + 1)
+            if self.step == self.total:
+                self._check_end()
             if saves or (ends and (not recipe.checkpoint_interval or self.step == self.total)):
                 self._save()
             if stop:
@@ -212,13 +236,25 @@ class Loop:
             raise self.processes.agreed(self._not_finite("the loss", self.total + 1 - int(distance)))
         return bool(stop)
 
+    def _check_end(self) -> None:
+        """Check on a few samples that the last steps did not spoil the result, before it replaces a good checkpoint."""
+        self._share_buffers()
+        with self._interruption.may_be_left():
+            split, end = evaluate_start(self.stepper.result, self.setup, seen=0)
+        self.check_finite(end, split)
+        if (found := exploded(self.course, end)) is not None:
+            remedy = self._not_finite("", self.step, updates=self.step)
+            error = TrainingError("the loss exploded", where=f"step {self.step}", found=found, remedy=remedy.remedy)
+            raise self.processes.agreed(error)
+
     def _not_finite(self, what: str, step: int, *, updates: int | None = None) -> TrainingError:
         """Return the error for what is not finite, with a remedy that fits the number of updates so far."""
         updates = max(0, step - 1) if updates is None else updates
         advice = "lower the learning rate, lengthen the warm-up or clip gradients"
         if not updates or not self.recipe.lr:
             advice = "training has not changed the weights: look at the weights, the data and their normalisation"
-        kept = f"the checkpoint of step {self._saved_step} is kept; "
+        spoilt = ", but its weights give this loss" if updates and updates == self._saved_step else ""
+        kept = f"the checkpoint of step {self._saved_step} is kept{spoilt}; "
         return TrainingError(f"{what} is not finite", where=f"step {step}", remedy=f"{kept}{advice}")
 
     def check_finite(self, result: Evaluation, split: str) -> None:

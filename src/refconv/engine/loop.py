@@ -29,6 +29,7 @@ from refconv.models.model_folder import save_model_folder
 from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, write_whole
 from refconv.process.distributed import joined
+from refconv.process.interruption import StoppedError
 from refconv.process.progress import StepDisplay
 from refconv.process.volume import quiet
 from refconv.process.workers import leave_if_imported
@@ -56,7 +57,8 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
 
     Raises:
         RunError: if the folder is in use, exists already, cannot be written, or cannot be resumed with this recipe;
-            after Ctrl-C its subclass StoppedError.
+            or, like its subclass StoppedError after Ctrl-C, where it had to stop on the way.
+        StoppedError: after Ctrl-C and other signals.
         RecipeError: if a setting does not fit the data, the model or the processes.
         DataError: if the data cannot be had.
         ModelError: if the model cannot be built, or does not fit the data.
@@ -104,7 +106,11 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         before = loop.seconds_before
         loop.run(metrics, shown)
         begin += loop.seconds - before
-        return _finish(loop, metrics, shown, begin)
+        try:
+            return _finish(loop, metrics, shown, begin)
+        except KeyboardInterrupt:
+            what, remedy = "stopped after the last step", "the checkpoint is written: finish with --resume"
+            raise StoppedError(what, where=str(folder.path), remedy=remedy) from None
 
 
 def _alone(setup: Setup) -> str | None:

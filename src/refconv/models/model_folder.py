@@ -5,6 +5,7 @@ For models that are not timm's, config.json names the builder and its arguments 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -25,7 +26,7 @@ from refconv.models.builders import arguments_with_weights, build, hub_config, i
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.exported import SUFFIXES
 from refconv.models.metadata import certificate_hash, described, recorded
-from refconv.models.run_folder import RunFolder
+from refconv.models.run_folder import RunFolder, writing
 from refconv.models.weight_files import VERSIONS, WEIGHT_FILES, is_run_checkpoint, missing, read_weights
 from refconv.models.weights import load_state
 from refconv.named_code import check_trusted
@@ -186,6 +187,8 @@ def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], sa
         for key, value in state.items()
     }
     try:
+        if former.exists() and not folder.exists():  # a process was ended between the two renames below
+            former.rename(folder)
         for leftover in (partial, former):
             shutil.rmtree(leftover, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -206,6 +209,12 @@ def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], sa
         shutil.rmtree(former, ignore_errors=True)
     except (OSError, safetensors.SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            if former.exists() and not folder.exists():
+                former.rename(folder)
+        if isinstance(error, OSError):
+            with writing(folder, "write it again"):
+                raise
         raise RunError("cannot write the model", where=str(folder), found=str(error)) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import json
 import pickle
 import re
 import struct
@@ -145,9 +146,14 @@ def read_checkpoint_file(path: Path) -> dict[str, Any]:
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
     """Read the tensors of a safetensors file, and the versions of modules where this package wrote them."""
-    tensors = safetensors.torch.load_file(path)
-    with safetensors.safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
+    if "\\udc" in ascii(str(path)):  # a name that is not UTF-8, which safetensors does not open
+        content = path.read_bytes()
+        tensors = safetensors.torch.load(content)
+        metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+    else:
+        tensors = safetensors.torch.load_file(path)
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
     check_tensors(tensors, metadata, str(path))
     versions = parsed_json(metadata.get(VERSIONS, "{}"))
     return with_metadata(tensors, {name: {"version": version} for name, version in versions.items()})

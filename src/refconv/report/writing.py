@@ -14,6 +14,7 @@ from refconv.measures.judging import Judgement
 from refconv.measures.numbers import count
 from refconv.measures.pairs import RECORDS, ModelPair, measure_of, read_json, read_record
 from refconv.measures.verdicts import NOTE, weighed
+from refconv.process.shortage import remedy_for
 from refconv.records import content_of
 from refconv.report import page, verdict
 from refconv.report.elements import Figure, Section
@@ -186,4 +187,5 @@ def _write(path: Path, text: bytes) -> None:
         finally:
             beside.unlink(missing_ok=True)
     except OSError as error:
-        raise RunError("cannot write the report", where=str(path), found=str(error)) from error
+        remedy = f"{remedy_for(error) or 'check the place'}, then give the same command again"
+        raise RunError("cannot write the report", where=str(path), found=str(error), remedy=remedy) from error

@@ -18,7 +18,7 @@ from typing import Any
 from refconv.digests import with_digest
 from refconv.engine.run_record import RunRecord
 from refconv.errors import RefconvError, StudyError
-from refconv.models.run_folder import RunFolder, write_whole, writing
+from refconv.models.run_folder import AGAIN, RunFolder, write_whole, writing
 from refconv.recipe.recipe import Recipe
 from refconv.recipe.rules import RATE_FROM_SCRATCH
 from refconv.records import content_of
@@ -75,8 +75,9 @@ class Journal:
             }
         entries = [with_digest({"run": name, **self._lines[name]}) for name in sorted(self._lines)]
         lines = [json.dumps(entry, ensure_ascii=False) for entry in entries]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self.path, "".join(f"{line}\n" for line in lines).encode())
+        with writing(self.path, AGAIN):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self.path, "".join(f"{line}\n" for line in lines).encode(), then=AGAIN)
 
     def _read(self) -> dict[str, dict[str, Any]]:
         if not self.path.is_file():

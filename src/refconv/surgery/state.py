@@ -27,7 +27,7 @@ from refconv.digests import DIGEST, check_digest, digest_of
 from refconv.errors import CheckpointError, ModelError, SettingError
 from refconv.layers import Layer, check_base, check_shared, dotted, find_layers, masked
 from refconv.parametrizations import ForwardScope, KernelTransform, config_of, transform_named
-from refconv.records import with_scale
+from refconv.records import replace_file, with_scale
 from refconv.surgery.places import Names, places
 from refconv.surgery.refocusing import applied, attach_all, check_plain, check_unsharded, transform_at, transforms_at
 
@@ -229,7 +229,7 @@ def save_adapter(model: nn.Module, path: Path | str, *, rest: bool = True) -> No
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     metadata = {"format": FORMAT, "version": str(VERSION), "rest": json.dumps(rest), "sites": json.dumps(layers)}
     try:
-        Path(path).write_bytes(file_bytes(tensors, metadata))  # save_file gives rights to the owner alone
+        replace_file(Path(path), file_bytes(tensors, metadata))  # save_file gives rights to the owner alone
     except OSError as error:
         remedy = None if Path(path).parent.is_dir() else f"make the folder {Path(path).parent} first"
         raise CheckpointError(f"cannot be written ({error.strerror})", where=str(path), remedy=remedy) from error
