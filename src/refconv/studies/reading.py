@@ -267,6 +267,6 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "flag": ("true or false", lambda value: isinstance(value, bool)),
     "share": ("a number from 0 to below 1", lambda value: type(value) in {int, float} and 0 <= value < 1),
     "count": ("a whole number from 1 on", _is_count),
-    "seeds": (f"how many, at most {_MOST_SEEDS}, or a list of different whole numbers", _are_seeds),
+    "seeds": (f"how many, or a list of different whole numbers, at most {_MOST_SEEDS} if counted", _are_seeds),
     "values": ("a list of different values", _are_different),
 }
