@@ -226,7 +226,7 @@ def _as_hub_folder(opened: Opened, out: Path, config: ExportConfig, evidence: Ev
         network, runtime = loaded(out)
         other = Deployed(network, task, None)
         other.names = exact.names
-        found = compared(exact, Runtime(as_tuple(other), None, runtime), inputs)
+        found = compared(exact, Runtime(as_tuple(other), {}, runtime), inputs)
         record = ExportRecord(
             file=str(out), format=HUB, task=task.name, architecture=opened.name, precision="float32",
             bytes=sum(file.stat().st_size for file in files), files=tuple(file.name for file in files), opset=None,

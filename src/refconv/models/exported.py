@@ -41,8 +41,9 @@ class Runtime:
     """A file, opened by its runtime on the CPU."""
 
     run: Run  # from the one input to the outputs, in order
-    said: ExportedMetadata | None  # what :func:`refconv.models.metadata.described` made texts of
+    metadata: Mapping[str, str]  # as :func:`refconv.models.metadata.described` made it
     name: str  # of the runtime, with its version
+    said: ExportedMetadata | None = None  # the values of these texts
 
     @property
     def outputs(self) -> list[str]:
@@ -66,7 +67,7 @@ def open_runtime(path: Path) -> Runtime:
     if "outputs" not in found:
         what, remedy = "does not say what it takes and gives", "export the model again: refconv export MODEL -o FILE"
         raise CheckpointError(what, where=str(path), expected="a file that refconv export wrote", remedy=remedy)
-    return Runtime(run, said_by_file(found, str(path)), name)
+    return Runtime(run, found, name, said_by_file(found, str(path)))
 
 
 def needs(package: str, extra: str) -> Any:

@@ -268,7 +268,7 @@ def _said(metadata: Mapping[str, str], where: str) -> tuple[dict[str, dict[str, 
     try:
         settings = conformed(dict[str, dict[str, Any]], parsed_json(metadata["sites"]))
         for name, said in settings.items():
-            for key in (_BASE, *([_TRANSFORM] if _TRANSFORM in said else [])):
+            for key in {_BASE, _TRANSFORM} & said.keys():
                 if not isinstance(said.get(key), str):
                     raise ValueError(f"{name}.{key}: expected a text, found {said.get(key)!r:.40}")
         rest: bool = conformed(bool, parsed_json(metadata["rest"]))
@@ -337,7 +337,7 @@ def _bases_to_mask(
         check_base(layer.weight, layer.name, layer.label)
         check_unsharded(layer)
         assert layer.weight is not None
-        base, weight, mask = settings[layer.name][_BASE], layer.weight, masks.get(layer)
+        base, weight, mask = settings[layer.name].get(_BASE), layer.weight, masks.get(layer)
         if fingerprint(weight) == base:
             continue
         if mask is not None:
