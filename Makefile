@@ -6,9 +6,10 @@ READY := $(VENV)/.ready
 
 SEED ?= $(shell date +%s)
 
+PLATFORMS := linux win32 darwin
 INTEGRATIONS := $(patsubst tests/integrations/%/requirements.txt,%,$(wildcard tests/integrations/*/requirements.txt))
 
-.PHONY: demo test test-executors test-integrations test-faults test-wheel browser slow literature explore check lint types layers format docs
+.PHONY: demo test test-executors test-integrations test-faults test-gpu test-wheel browser slow literature explore check lint types layers format docs
 
 demo: $(READY)
 	$(BIN)/refconv demo
@@ -33,6 +34,9 @@ test-faults: $(READY)
 	$(if $(FIGURES),rm -f benchmarks/reliability.jsonl)
 	$(if $(FIGURES),REFCONV_FIGURES=benchmarks/reliability.jsonl) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m faults -n 2 --dist worksteal -q -rs
 
+test-gpu: $(READY)
+	$(BIN)/python -m pytest tests -m gpu -q -rs
+
 test-wheel: $(READY)
 	$(BIN)/python -m pytest tests/test_wheel.py -m wheel -q -rs
 
@@ -55,11 +59,13 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check --no-cache .
 
-# The second and third look at what other systems lack, such as fcntl on Windows.
+# The second and third look at what other systems lack, such as fcntl on Windows. Each has a cache of its own, as mypy
+# forgets what it knows where the platform changes.
 types: $(READY)
-	$(BIN)/mypy
-	$(BIN)/mypy --platform win32 src
-	$(BIN)/mypy --platform darwin src
+	$(MAKE) --no-print-directory -j 3 $(PLATFORMS:%=types-%)
+
+types-%: $(READY)
+	$(BIN)/mypy --platform $* --cache-dir .mypy_cache/$* $(if $(filter $*,linux),,src)
 
 layers: $(READY)
 	$(BIN)/lint-imports

@@ -14,9 +14,8 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import timm
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -29,6 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 from four_methods import METHODS, PLAIN, Contender
 from lines import Lines, conditions
 from step_time import MODELS
+from timed_networks import create
 
 RECORD = Path(__file__).with_suffix(".jsonl")
 PROCESSES = 2
@@ -62,9 +62,9 @@ def work(rank: int, models: Sequence[str], meeting: str, record: Path, fresh: bo
     dist.barrier()  # no process reads the record after another has begun to write it
     for model in missing:
         torch.manual_seed(0)
-        network = timm.create_model(model)
+        network = create(model)
         images = torch.randn(BATCH_SIZE, 3, IMG_SIZE, IMG_SIZE)
-        labels = torch.randint(network.num_classes, (BATCH_SIZE,))
+        labels = torch.randint(cast("Any", network).num_classes, (BATCH_SIZE,))
         counted, trained = {}, {}
         for method in METHODS:
             contender = Contender.of(method, network)

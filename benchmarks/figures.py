@@ -23,7 +23,7 @@ Row = dict[str, Any]
 
 def plot_steps(rows: Sequence[Row], path: Path) -> None:
     """Draw the time of a step over that of a plain one, with quartiles, by model."""
-    chosen = default_steps(rows)
+    chosen = default_steps(rows, 16)
     figure = Figure(figsize=(7, 0.5 * len(chosen) + 1))
     axes = figure.subplots()
     methods = [method for method in METHODS if method != PLAIN]

@@ -2,7 +2,8 @@
 
     python benchmarks/performance.py
 
-Reads ``step_time.jsonl``, ``transform.jsonl``, ``memory.jsonl`` and ``communication.jsonl``; measures nothing.
+Reads ``step_time.jsonl``, ``gpu.jsonl``, ``transform.jsonl``, ``memory.jsonl`` and ``communication.jsonl``; measures
+nothing.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import communication
+import gpu
 import memory
 import step_time
 import transform
 from figures import plot_growth, plot_steps
-from four_methods import GRADIENT, KERNEL, METHODS, PLAIN, RELEASED
+from four_methods import GRADIENT, KERNEL, METHODS, ON_DISK, PLAIN, RELEASED, WAYS
 from goals import goals
 from lines import Lines, shared
 from pages import ROOT, replace_part, table
@@ -31,10 +33,15 @@ Row = dict[str, Any]
 
 def described(setting: Row) -> str:
     """Say a setting in words."""
-    words = [setting["device"], f"batch {setting['batch_size']}", f"{setting['img_size']} px"]
+    words = [setting["device"], f"batch {setting['batch_size']}"]
     words += [setting["amp"]] if setting["amp"] != "none" else []
     flags = {"channels_last": "channels last", "compile": "compiled", "fused": "fused SGD", "huge_pages": "huge pages"}
     return ", ".join([*words, *(text for flag, text in flags.items() if setting[flag])])
+
+
+def ranked(setting: Row) -> tuple[bool, int, str]:
+    """Return by what settings are sorted: tuned ones last, then by batch."""
+    return setting["fused"], setting["batch_size"], described(setting)
 
 
 def under(rows: Sequence[Row]) -> str:
@@ -52,23 +59,32 @@ def steps(rows: Sequence[Row]) -> str:
     """Return the tables of step times, one a setting."""
     parts = []
     settings = {described(row["setting"]): row["setting"] for row in rows}
-    for name, setting in settings.items():
-        chosen = [row for row in rows if row["setting"] == setting]
+    others = [method for method in METHODS if method != PLAIN]
+    for name in settings:
+        chosen = [row for row in rows if described(row["setting"]) == name]
         lines = []
         for row in chosen:
-            plain = statistics.median(row["seconds"][PLAIN])
-            cells = [f"{middle:.3f} ({low:.3f} to {high:.3f})" for low, middle, high in ratios_of(row)]
-            costs = [f"{1e3 * extra(row, method):+.0f}" for method in list(METHODS)[1:]]
-            lines.append((row["model"], f"{plain:.2f}", *cells, " / ".join(costs)))
-        header = ("model", "plain, s", *list(METHODS)[1:], "extra, ms: " + " / ".join(list(METHODS)[1:]))
-        repetitions = len(chosen[0]["seconds"][PLAIN])
+            timed = [method if method in row["seconds"] else None for method in others]
+            ratios = [method and ratio(row, method) for method in timed]
+            cells = [f"{r[1]:.3f} ({r[0]:.3f} to {r[2]:.3f})" if r else "" for r in ratios]
+            costs = [f"{1e3 * extra(row, method):+.1f}" if method else "" for method in timed]
+            plain = f"{1e3 * statistics.median(row['seconds'][PLAIN]):.1f}"
+            lines.append((sized(row), plain, *cells, " / ".join(filter(None, costs)), floor(row)))
+        header = ("model", "plain, ms", *others, "extra, ms: " + " / ".join(others), "a pass over g, B, kernel, ms")
+        repetitions = " or ".join(sorted({str(len(row["seconds"][PLAIN])) for row in chosen}, key=int))
         parts.append(f"**{name}**, {repetitions} repetitions\n\n{table(header, lines)}\n\n{under(chosen)}")
     return "\n\n".join(parts)
 
 
-def ratios_of(row: Row) -> list[tuple[float, float, float]]:
-    """Return the ratios to plain of the other methods."""
-    return [ratio(row, method) for method in METHODS if method != PLAIN]
+def sized(row: Row) -> str:
+    """Return the name of a model, with the size of its images where that is not the usual one."""
+    size = row["setting"]["img_size"]
+    return str(row["model"]) if size == step_time.IMG_SIZE else f"{row['model']}, {size} px"
+
+
+def floor(row: Row) -> str:
+    """Return the time that one pass over g, B and kernel takes at the bandwidth of memory: what g G alone must cost."""
+    return f"{3e3 * row['refocused'] / row['bandwidth']:.1f}" if "bandwidth" in row else ""
 
 
 def transforms(rows: Sequence[Row]) -> str:
@@ -98,29 +114,32 @@ def growths(rows: Sequence[Row]) -> str:
 
 def memories(rows: Sequence[Row]) -> str:
     """Return the table of bytes per model and method."""
+    others = [method for method in WAYS if method != PLAIN]
     lines = []
     for row in rows:
-        peaks = {method: row["bytes"][method]["peak"] / row["bytes"][PLAIN]["peak"] for method in METHODS}
+        peaks = {method: row["bytes"][method]["peak"] / row["bytes"][PLAIN]["peak"] for method in others}
         found = row["bytes"][GRADIENT]
         lines.append(
             (
                 row["model"],
                 f"{row['bytes'][PLAIN]['peak'] / 2**20:.0f}",
-                *(f"{peaks[method]:.2f}" for method in list(METHODS)[1:]),
+                *(f"{peaks[method]:.2f}" for method in others),
                 f"{row['bytes'][PLAIN]['state: momentum_buffer'] / 2**20:.1f}",
-                *(f"{state_ratio(row, method):.3f}" for method in list(METHODS)[1:]),
+                *(f"{state_ratio(row, method):.3f}" for method in others),
                 f"{found['state: base'] / 2**20:.1f}",
+                f"{row['bytes'][ON_DISK].get('state: on disk', 0) / 2**20:.1f}",
                 f"{found['beside the state'] / 2**20:.2f}",
             )
         )
     header = (
         "model",
         "peak of plain, MiB",
-        *(f"peak, {method}" for method in list(METHODS)[1:]),
+        *(f"peak, {method}" for method in others),
         "state of plain, MiB",
-        *(f"state, {method}" for method in list(METHODS)[1:]),
-        "of it bases, gradient space, MiB",
-        "Grams and scales beside it, MiB",
+        *(f"state in memory, {method}" for method in others),
+        "bases, MiB",
+        "of them on disk, MiB",
+        "Grams and scales beside the state, MiB",
     )
     setting = rows[0]["setting"]
     where = f"{setting['device']}, batch {setting['batch_size']}, {setting['img_size']} px. {under(rows)}"
@@ -147,9 +166,11 @@ def communications(rows: Sequence[Row]) -> str:
 
 def parts(times: Lines, layers: Lines, bytes_held: Lines, bytes_sent: Lines) -> dict[str, str]:
     """Return all generated parts of the page by name."""
+    on_gpu = Lines(gpu.RECORD, "model", "setting").rows
     return {
-        "goals": goals(times.rows, layers.rows, bytes_held.rows, bytes_sent.rows),
+        "goals": goals([*times.rows, *on_gpu], layers.rows, bytes_held.rows, bytes_sent.rows),
         "steps": steps(times.rows),
+        "gpu": gpu.shown(on_gpu),
         "freed": freed(times.rows),
         "transform": transforms(layers.rows),
         "growth": growths(layers.rows),
@@ -162,7 +183,7 @@ def records() -> tuple[Lines, Lines, Lines, Lines]:
     """Read the records of step times, layers, memory and communication."""
     times = Lines(step_time.RECORD, "model", "setting")
     order = {model: place for place, model in enumerate(step_time.MODELS)}
-    times.rows.sort(key=lambda row: (described(row["setting"]), order.get(row["model"], len(order))))
+    times.rows.sort(key=lambda row: (*ranked(row["setting"]), order.get(row["model"], len(order))))
     return (
         times,
         Lines(transform.RECORD, "site", "device"),

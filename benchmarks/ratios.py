@@ -41,8 +41,9 @@ def less_extra(row: Row) -> float:
 
 
 def state_bytes(row: Row, method: str) -> int:
-    """Return the bytes of a method's optimizer state from a line of ``memory.jsonl``."""
-    return sum(count for name, count in row["bytes"][method].items() if name.startswith("state: "))
+    """Return the bytes of a method's optimizer state in memory from a line of ``memory.jsonl``."""
+    held = row["bytes"][method].items()
+    return sum(count for name, count in held if name.startswith("state: ") and name != "state: on disk")
 
 
 def state_ratio(row: Row, method: str) -> float:
@@ -50,16 +51,22 @@ def state_ratio(row: Row, method: str) -> float:
     return state_bytes(row, method) / state_bytes(row, PLAIN)
 
 
+def _ways(row: Row) -> Row:
+    """Return the setting of a row but for the size of its images, which one model has of its own."""
+    return {name: value for name, value in row["setting"].items() if name != "img_size"}
+
+
 def freed(rows: Sequence[Row]) -> str:
     """Return the table of extra times, kernel space against as released, under every setting."""
+    rows = [row for row in rows if {RELEASED, KERNEL} <= row["seconds"].keys()]
     models = list(dict.fromkeys(row["model"] for row in rows))
     settings: list[Row] = []
     for row in rows:
-        if row["setting"] not in settings:
-            settings.append(row["setting"])
+        if _ways(row) not in settings:
+            settings.append(_ways(row))
     lines = []
     for model in models:
-        found = {index: row for row in rows if row["model"] == model for index in [settings.index(row["setting"])]}
+        found = {index: row for row in rows if row["model"] == model for index in [settings.index(_ways(row))]}
         cells = [f"{less_extra(found[i]):.2f}" if i in found else "" for i in range(len(settings))]
         lines.append((model, *cells))
     names = [

@@ -111,7 +111,7 @@ def cost(
 
 def hours(times: Lines, sent: Lines, speeds: dict[str, float], assumed: Assumptions) -> str:
     """Return the tables of hours, one per data set."""
-    timed = {row["model"]: row for row in default_steps(times.rows)}
+    timed = {row["model"]: row for row in default_steps(times.rows, 16)}
     counted = {row["model"]: row for row in sent.rows}
     others = (RELEASED, KERNEL, GRADIENT)
     text = []

@@ -1,8 +1,8 @@
 """``refconv`` in a process that interrupts itself at a certain step or line, whatever the speed of the machine."""
 
 import signal
-import subprocess
-import sys
+
+from ready_processes import run_script
 
 _SCRIPT = """
 import os, signal, sys
@@ -33,5 +33,4 @@ def interrupted(arguments, *, step=None, line=None, signals=(signal.SIGINT,)):
     """
     unit, at = ("step", step) if line is None else ("line", line)
     when = "=".join(map(str, [unit, at, *map(int, signals)]))
-    command = [sys.executable, "-c", _SCRIPT, when, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return run_script(_SCRIPT, when, *arguments)

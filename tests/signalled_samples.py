@@ -1,5 +1,6 @@
 """Samples for worker processes in which signals arrive: a module of its own, as workers import what they unpickle."""
 
+import dataclasses
 import os
 import signal
 
@@ -41,3 +42,14 @@ class Dying:
 
     def __getitem__(self, index):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """Samples that say which process made them, from what it was sent and in which epoch."""
+
+    values: tuple | list
+    epoch: int = 0
+
+    def __getitem__(self, index):
+        return os.getpid(), self.epoch, self.values[index]

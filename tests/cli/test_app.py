@@ -5,9 +5,11 @@ import subprocess
 import sys
 
 import pytest
+import typer
 
 from refconv.cli import main
 from refconv.cli.app import app
+from refconv.cli.commands import COMMANDS
 from refconv.cli.extras import not_installed
 from refconv.process.interruption import StoppedError
 
@@ -20,15 +22,40 @@ def run(*arguments, **settings):
     )
 
 
-@pytest.mark.parametrize("command", [[], ["plan"], ["train"], ["eval"], ["merge"], ["verify"], ["demo"]])
-def test_help_loads_nothing_heavy(command):
-    code = (
-        "import sys\nfrom refconv.cli import main\n"
-        f"status = main({[*command, '--help']!r})\n"
-        f"print(sorted(set({HEAVY!r}) & sys.modules.keys()), status)"
+def loaded_by(*lines):
+    """Return the names of the modules that a process has loaded after these lines."""
+    done = run("-c", "\n".join(("import sys", *lines, "print(*sys.modules)")))
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_help_loads_nothing_heavy():
+    commands = [[], ["plan"], ["train"], ["eval"], ["merge"], ["export"], ["verify"], ["demo"], ["recipes"]]
+    loaded = loaded_by(
+        "from refconv.cli import main", *(f"assert main({[*command, '--help']!r}) == 0" for command in commands)
     )
-    done = run("-c", code)
-    assert done.stdout.splitlines()[-1] == "[] 0", done.stderr
+    assert {"refconv.cli.training", "refconv.cli.models"} <= loaded
+    assert not loaded & {*HEAVY, "pydantic"}
+
+
+def test_help_of_all_commands_loads_none_of_them():
+    loaded = {name for name in loaded_by("from refconv.cli import main", "main(['--help'])") if "refconv" in name}
+    assert loaded == {
+        "refconv", "refconv.errors", "refconv.process", "refconv.process.interruption", "refconv.process.volume",
+        "refconv.cli", "refconv.cli.absent", "refconv.cli.app", "refconv.cli.arguments", "refconv.cli.commands",
+        "refconv.cli.extras", "refconv.cli.saying",
+    }  # fmt: skip
+
+
+def test_help_of_a_command_loads_the_module_of_that_command_alone():
+    loaded = loaded_by("from refconv.cli import main", "main(['bench', '--help'])")
+    assert "refconv.cli.exporting" in loaded
+    assert not loaded & {f"refconv.cli.{name}" for name in ("training", "models", "measuring", "recipes")}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_all_commands_has_the_first_line_of_each(name):
+    assert typer.main.get_command(app).commands[name].help.splitlines()[0] == COMMANDS[name]
 
 
 def test_help_loads_no_more_than_help_of_a_bare_program_of_the_same_library():
@@ -134,9 +161,9 @@ def test_main_ends_with_130_when_interrupted(monkeypatch, capsys, error, words):
 
 
 def test_app_lists_the_commands_of_the_readme():
-    assert [command.name for command in app.registered_commands] == [
+    assert list(typer.main.get_command(app).commands) == [
         "improve", "plan", "train", "eval", "predict", "merge", "adopt", "verify", "export", "bench", "compare",
-        "analyze", "report", "demo",
+        "analyze", "report", "demo", "data", "recipes",
     ]  # fmt: skip
 
 

@@ -137,7 +137,7 @@ def test_without_data_there_are_the_weights_and_it_is_said(runs, capsys):
     assert main(["report", "refocus", "--weights"]) == 0
     assert facts_of(runs / "refocus")["left_out"] == {}
     assert "weights only" not in capsys.readouterr().err
-    assert main(["report", "refocus", "--json", "-q"]) == 0
+    assert main(["report", "refocus", "--json", "-q", *QUICK]) == 0
     captured = capsys.readouterr()
     found = json.loads(captured.out)
     assert captured.err == ""

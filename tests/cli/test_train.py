@@ -11,7 +11,7 @@ import timm
 import torch
 
 from ctrl_c import interrupted
-from refconv.cli import main
+from refconv.cli import main, training
 from refconv.engine import RunRecord, loop
 from refconv.models.checkpoint import Checkpoint
 from refconv.process.interruption import SIGNALS
@@ -174,6 +174,19 @@ def test_a_run_stopped_before_its_first_checkpoint_is_started_by_the_same_comman
     assert main(["train", "--resume", "-o", str(run)]) == 2
     assert main(flags) == 0
     assert (run / "record.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("data", "workers", "ahead"),
+    [("folder:a", 2, True), ("torch/x", 1, True), ("folder:a", 0, False), ("digits", 2, False)],
+)
+def test_what_makes_data_workers_starts_before_torch_is_imported(monkeypatch, tmp_path, data, workers, ahead):
+    calls = []
+    monkeypatch.setattr(training, "start_ahead", lambda: calls.append("ahead"))
+    monkeypatch.setattr(loop, "train", lambda *_, **__: calls.append("train"))
+    flags = [*NET, "--data", data, "--workers", str(workers), "--data-dir", str(tmp_path)]
+    assert main(["train", *flags, "-o", str(tmp_path / "run")]) == 0
+    assert calls == [*["ahead"] * ahead, "train"]
 
 
 @pytest.mark.slow

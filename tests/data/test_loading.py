@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from refconv.data.loading import _Collate, _unpacked, load_batches, prepare_worker
+from refconv.data import loading
+from refconv.data.loading import _Collate, _unpacked, load_batches, prepare_worker, workers_kept
 from refconv.engine import Recipe, train
 from refconv.errors import DataError, RefconvWarning
-from signalled_samples import Dying, Signalled, Squares
+from signalled_samples import Dying, Made, Signalled, Squares
 
 BATCHES = [torch.tensor([4, 0]), torch.tensor([2])]
 
@@ -170,3 +171,88 @@ def test_a_batch_that_finds_no_shared_memory_is_copied_and_said(monkeypatch):
     copied = _Collate(torch.stack, packs=True)(samples)
     with pytest.warns(RefconvWarning, match="workers: the shared memory of this machine is full"):
         assert torch.equal(_unpacked(copied), torch.stack(samples))
+
+
+def split_by_process(batches):
+    """Return the processes that made batches of :class:`Made`, and what is in them."""
+    found = list(batches)
+    return {pid for batch in found for pid, *_ in batch}, [[rest for _, *rest in batch] for batch in found]
+
+
+def test_workers_are_kept_for_all_epochs_and_splits_and_make_the_same_batches():
+    first, second = list(range(0, 90, 10)), list(range(9))
+    asked = [Made(first), Made(first, epoch=1), Made(second), Made(first, epoch=2), Made(second), Made(first)]
+    batches = [torch.tensor([index, index + 1]) for index in range(8)]
+    with workers_kept():
+        loads = [load_batches(one, batches, workers=2, collate=list) for one in asked]
+        kept = [split_by_process(load) for load in loads]
+        assert len(multiprocessing.active_children()) >= 2
+    workers = set.union(*(pids for pids, _ in kept))
+    assert len(workers) == 2
+    assert os.getpid() not in workers
+    here = [split_by_process(load_batches(one, batches, workers=0, collate=list)) for one in asked]
+    assert [made for _, made in kept] == [made for _, made in here]
+    assert not {process.pid for process in multiprocessing.active_children()} & workers
+    pids, made = split_by_process(load_batches(asked[0], batches, workers=2, collate=list))
+    assert not pids & workers
+    assert made == here[0][1]
+
+
+def test_batches_that_were_left_are_not_taken_for_others():
+    values = list(range(12))
+    batches = [torch.tensor([index]) for index in range(12)]
+    wanted = [[(0, index)] for index in range(12)]
+    with workers_kept():
+        left = load_batches(Made(values), batches, workers=1, collate=list)
+        (worker, *_), *_ = next(left)
+        left.close()
+        pids, made = split_by_process(load_batches(Made(values), batches, workers=1, collate=list))
+        assert pids == {worker}
+        beside = load_batches(Made(values, epoch=1), batches, workers=1, collate=list)
+        next(beside)  # these are not left: others that begin now get a worker of their own
+        others, same = split_by_process(load_batches(Made(values), batches, workers=1, collate=list))
+        assert others != {worker}
+        assert split_by_process(beside) == ({worker}, [[[1, index]] for index in range(1, 12)])
+    assert made == same == [[list(one) for one in batch] for batch in wanted]
+
+
+def test_more_sources_than_workers_hold_are_sent_again():
+    lists = [[number, number + 100] for number in range(9)]
+    with workers_kept():
+        for values in (*lists, *lists):
+            _, made = split_by_process(load_batches(Made(values), [torch.tensor([1])], workers=1, collate=list))
+            assert made == [[[0, values[1]]]]
+
+
+def test_an_unreadable_sample_ends_the_batches_and_not_the_worker():
+    unreadable, whole = Squares(2), Squares()
+    with workers_kept():
+        for _ in range(2):
+            with pytest.raises(DataError, match="sample 2"):
+                list(load_batches(unreadable, BATCHES * 4, workers=1, collate=tuple))
+            assert list(load_batches(whole, BATCHES, workers=1, collate=tuple)) == [(16, 0), (4,)]
+
+
+@pytest.mark.slow
+def test_a_worker_that_died_is_started_anew():
+    whole = Squares()
+    with workers_kept():
+        with pytest.raises(DataError, match="a data worker died"):
+            list(load_batches(Dying(), BATCHES, workers=1, collate=tuple))
+        assert list(load_batches(whole, BATCHES, workers=1, collate=tuple)) == [(16, 0), (4,)]
+
+
+@pytest.mark.parametrize(("device", "pins"), [("cuda", True), ("cpu", False), (None, False)])
+def test_memory_is_pinned_for_an_accelerator(device, pins, monkeypatch):
+    made = []
+    monkeypatch.setattr(loading, "DataLoader", lambda *_, **settings: made.append(settings))
+    with workers_kept(None if device is None else torch.device(device)):
+        loading._KEPT.get().of(1)
+    assert [one["pin_memory"] for one in made] == [pins]
+
+
+def test_a_packed_batch_is_pinned_unpacked(monkeypatch):
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self, *_: pinned.append(self) or self)
+    images, labels = _Collate(list, packs=True)([torch.ones(3), torch.zeros(2)]).pin_memory()
+    assert [one.tolist() for one in pinned] == [images.tolist(), labels.tolist()] == [[1.0] * 3, [0.0] * 2]

@@ -5,8 +5,6 @@ One process here; two through torchrun in test_torchrun.py.
 
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from ready_processes import run_script
 from refconv.engine import Recipe, train
 from refconv.engine.metrics import Metrics
 from refconv.models.checkpoint import Checkpoint
@@ -91,9 +90,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def killed_at(recipe, folder, step):
     """Train in another process into ``folder/killed`` and kill it by SIGKILL after a step."""
     (folder / "recipe.toml").write_text(recipe.to_toml())
-    command = [sys.executable, "-c", KILLED, str(folder / "recipe.toml"), str(folder / "killed"), str(step)]
     beside = Path(__file__).parents[1]  # where the modules of tests are
-    killed = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True, cwd=beside)
+    killed = run_script(KILLED, folder / "recipe.toml", folder / "killed", step, cwd=beside)
     assert killed.returncode == -9, killed.stderr
 
 

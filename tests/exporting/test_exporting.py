@@ -84,11 +84,12 @@ def test_preprocessing_inside_takes_bytes_in_rgb(tmp_path):
 def test_a_network_of_bgr_gets_its_channels_reversed_inside(tmp_path):
     model = lively(Small())
     reverses = {**INPUT, "color_mode": "BGR"}
-    refconv.export(model, tmp_path / "a.onnx", preprocessing=reverses, with_preprocessing=True)
+    refconv.export(model, tmp_path / "a.torchscript", preprocessing=reverses, with_preprocessing=True)
     images = torch.randint(0, 256, (2, 12, 16, 3), dtype=torch.uint8)
     mean, std = (torch.tensor(INPUT[name]).view(3, 1, 1) for name in ("mean", "std"))
     wanted = model((images.permute(0, 3, 1, 2).flip(1) / 255 - mean) / std).detach()
-    torch.testing.assert_close(torch.from_numpy(run(tmp_path / "a.onnx", images)[0]), wanted, rtol=1e-4, atol=1e-5)
+    (found,) = open_runtime(tmp_path / "a.torchscript").run(images)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2", ".torchscript"])
@@ -112,9 +113,6 @@ def test_dynamic_size_leaves_height_and_width_free(tmp_path):
     torch.testing.assert_close(
         torch.from_numpy(run(tmp_path / "a.onnx", images)[0]), model(images).detach(), rtol=1e-4, atol=1e-5
     )
-    refconv.export(model, tmp_path / "b.onnx", preprocessing=INPUT)
-    with pytest.raises(Exception, match=r"invalid dimensions|Got: 20"):
-        run(tmp_path / "b.onnx", images)
 
 
 class Maps(nn.Module):
@@ -168,13 +166,14 @@ def test_a_refocused_model_is_refused_and_its_merged_copy_exported(tmp_path):
     refconv.refocus(model)
     with pytest.raises(ModelError, match=r"stem: the model is refocused; expected a merged model; merge\(model\)"):
         refconv.export(model, tmp_path / "a.onnx", preprocessing=INPUT)
-    assert refconv.export(refconv.merged(model), tmp_path / "a.onnx", preprocessing=INPUT).holds
+    assert refconv.export(refconv.merged(model), tmp_path / "a.torchscript", preprocessing=INPUT).holds
 
 
 def test_an_operation_too_many_and_other_outputs_are_found(tmp_path):
     model = lively(Small())
-    record = refconv.export(model, tmp_path / "a.onnx", preprocessing=INPUT)
-    fewer = {**record.unrefocused, "Conv": record.unrefocused["Conv"] - 1}
+    record = refconv.export(model, tmp_path / "a.torchscript", preprocessing=INPUT)
+    kind = next(kind for kind in record.unrefocused if "conv" in kind)
+    fewer = {**record.unrefocused, kind: record.unrefocused[kind] - 1}
     changed = record.from_dict({**record.to_dict(), "unrefocused": fewer})
     assert (changed.same_graph, changed.holds) == (False, False)
     assert "NOT those of" in str(changed)
@@ -187,10 +186,10 @@ def test_a_run_is_checked_on_its_own_images_and_says_its_certificate(tmp_path):
     save_run(tmp_path / "run", small_recipe())
     certificate = {"same": True, "kernels": 5}
     (tmp_path / "run/record.json").write_text(json.dumps({"certificate": certificate}))
-    record = export_model_folder(tmp_path / "run", tmp_path / "out/a.onnx")
+    record = export_model_folder(tmp_path / "run", tmp_path / "out/a.torchscript")
     assert record.holds
     assert (record.checked_on, record.top1_agreement) == ("32 test images of digits", 1.0)
-    said = open_runtime(tmp_path / "out/a.onnx").metadata
+    said = open_runtime(tmp_path / "out/a.torchscript").metadata
     assert said["certificate"] == certificate_hash(dict(reversed(certificate.items())))
     assert json.loads(said["class_names"]) == []  # the names are the numbers
     assert (said["num_classes"], said["in_chans"]) == ("10", "1")

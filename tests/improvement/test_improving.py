@@ -2,9 +2,8 @@
 
 import dataclasses
 import json
+import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -14,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import refconv
+from ready_processes import Script, run_script
 from refconv.data.opening import open_data
 from refconv.data.scenes import make_scenes
 from refconv.digests import with_digest
@@ -51,7 +51,7 @@ def config(budget="9ep", **settings):
 @pytest.fixture(scope="module")
 def improved(base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("improved") / "out"
-    record = improve_recipe(recipe(base), folder, config("12ep", contenders=("plain", "refocus")))
+    record = improve_recipe(recipe(base), folder, config("6ep", contenders=("plain", "refocus")))
     return folder, record
 
 
@@ -78,7 +78,7 @@ def test_the_result_is_what_was_tested(improved):
 def test_the_budget_is_kept_by_all_runs_together(improved):
     _, record = improved
     assert 0.8 * record.plan.samples < record.samples_seen <= record.plan.samples
-    assert record.plan.samples == 12 * record.plan.train_samples
+    assert record.plan.samples == 6 * record.plan.train_samples
     assert len(record.tried) == sum(one.entries for one in record.plan.rounds)
 
 
@@ -92,7 +92,7 @@ def test_checkpoints_are_cleared_away_and_the_journal_has_every_run(improved):
 def test_the_same_call_finds_everything_done(improved, base, monkeypatch, capsys):
     folder, record = improved
     monkeypatch.setattr("refconv.studies.execution.execute", lambda *_: pytest.fail("a run was started again"))
-    wanted = dataclasses.replace(config("12ep", contenders=("plain", "refocus")), show=True)
+    wanted = dataclasses.replace(config("6ep", contenders=("plain", "refocus")), show=True)
     again = improve_recipe(recipe(base), folder, wanted)
     assert capsys.readouterr().out.startswith(f"{folder}: going on with the plan in plan.json\n")
     assert (again.winner, again.tested, again.verdict) == (record.winner, record.tested, record.verdict)
@@ -101,13 +101,13 @@ def test_the_same_call_finds_everything_done(improved, base, monkeypatch, capsys
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"budget": "25ep"}, "budget=12 epochs, found budget=25 epochs"),
+        ({"budget": "25ep"}, "budget=6 epochs, found budget=25 epochs"),
         ({"contenders": ("plain",)}, r"contenders=\('plain', 'refocus'\), found contenders=\('plain',\)"),
     ],
 )
 def test_other_settings_are_refused_in_the_same_folder(improved, base, changed, words):
     folder, _ = improved
-    settings = {"budget": "12ep", "contenders": ("plain", "refocus"), **changed}
+    settings = {"budget": "6ep", "contenders": ("plain", "refocus"), **changed}
     with pytest.raises(RunError, match=words):
         improve_recipe(recipe(base), folder, config(**settings))
 
@@ -119,7 +119,7 @@ def test_a_crashed_contender_leaves_the_others(base, tmp_path, monkeypatch):
         return execute(run, keep)
 
     monkeypatch.setattr("refconv.studies.execution.execute", crash)
-    record = improve_recipe(recipe(base), tmp_path / "out", config(contenders=("plain", "refocus")))
+    record = improve_recipe(recipe(base), tmp_path / "out", config("3ep", contenders=("plain", "refocus")))
     assert next(one.message for one in record.tried if one.entry.contender == "refocus").endswith("boom")
     assert record.refocused is None
     assert record.refocusing is None
@@ -219,7 +219,7 @@ def test_a_module_is_improved_on_loaders(base, tmp_path, capsys):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     loaders = [loader(split) for split in ("train", "val", "test")]
     record = refconv.improve(
-        model, *loaders, out=tmp_path / "out", budget="6ep", contenders=("plain", "refocus"), device="cpu"
+        model, *loaders, out=tmp_path / "out", budget="3ep", contenders=("plain", "refocus"), device="cpu"
     )
     said = capsys.readouterr().out
     assert f"{type(model).__name__}/plain" in said
@@ -230,7 +230,7 @@ def test_a_module_is_improved_on_loaders(base, tmp_path, capsys):
     inputs, labels = loaders[2].dataset.tensors
     assert (model(inputs).argmax(1) == labels).float().mean().item() == pytest.approx(record.tested.winner.value)
     again = refconv.improve(
-        load_model_folder(base / "model"), *loaders, out=tmp_path / "out", budget="6ep",
+        load_model_folder(base / "model"), *loaders, out=tmp_path / "out", budget="3ep",
         contenders=("plain", "refocus"), device="cpu", show=False,
     )  # fmt: skip
     assert again.tested == record.tested
@@ -251,19 +251,20 @@ def test_loaders_without_items_are_refused(base, tmp_path):
 def test_an_interrupted_call_goes_on(base, tmp_path):
     out = tmp_path / "out"
     command = [
-        sys.executable, "-m", "refconv", "improve", "--model", MODEL["model"], "--data", "digits", "--checkpoint",
+        "improve", "--model", MODEL["model"], "--data", "digits", "--checkpoint",
         str(base), "--val-split", "0.3", "--batch-size", "64", "--workers", "0", "--device", "cpu", "--out", str(out),
-        "--budget", "12ep", "--contender", "plain",
+        "--budget", "6ep", "--contender", "plain",
     ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    code = "import sys; from refconv.cli import main; sys.exit(main())"
+    process = Script(code, *command)
     deadline = time.monotonic() + 120
-    while not list(out.glob("runs/*/*/*/record.json")) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    while not list(out.glob("runs/*/*/*/record.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait().returncode == -signal.SIGKILL
     finished = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/*/record.json")}
     assert finished
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = run_script(code, *command)
     assert done.returncode == 0, done.stderr
     assert ImproveRecord.read(out / "improve.json").certificate.same_structure
     assert all(path.stat().st_mtime_ns == before for path, before in finished.items())
@@ -310,7 +311,7 @@ def test_other_weights_are_refused_in_the_same_folder(improved, base, tmp_path):
     (tmp_path / "copy" / "plan.json").write_text(json.dumps(with_digest(plan)))
     wanted = recipe(base, checkpoint=str(tmp_path / "other.pth"))
     with pytest.raises(RunError, match="the folder holds an improvement of other weights or on other data"):
-        improve_recipe(wanted, tmp_path / "copy", config("12ep", contenders=("plain", "refocus")))
+        improve_recipe(wanted, tmp_path / "copy", config("6ep", contenders=("plain", "refocus")))
 
 
 def test_another_module_is_refused_in_the_same_folder(base, tmp_path):
@@ -386,7 +387,7 @@ def test_a_place_that_holds_something_else_is_refused_before_training(what, base
 
 def test_two_runs_at_a_time_with_data_workers(base, tmp_path):
     wanted = recipe(base, workers=1)
-    record = improve_recipe(wanted, tmp_path / "out", config("12ep", contenders=("plain",), jobs=2))
+    record = improve_recipe(wanted, tmp_path / "out", config("3ep", contenders=("plain",), jobs=2))
     assert all(one.value is not None for one in record.tried)
 
 

@@ -39,10 +39,10 @@ def test_a_classifier_is_scored_sample_by_sample():
 
 def test_other_models_are_scored_on_the_whole_split_and_in_parts_of_it():
     setup = opened(
-        model="refconv.models.restorers:dncnn_small",
+        model="refconv.models.restorers:espcn_small",
         data="photographs",
         task="restoration",
-        noise=25.0,
+        upscale=4,
         batch_size=2,
         patch_size=16,
     )
@@ -124,7 +124,7 @@ def test_a_score_comes_back_from_json():
 
 def test_a_small_split_has_blocks_enough_to_tell_differences_apart(monkeypatch):
     setup = opened(
-        task="restoration", model="refconv.models.restorers:dncnn_small", data="photographs", noise=25, patch_size=16,
+        task="restoration", model="refconv.models.restorers:espcn_small", data="photographs", upscale=4, patch_size=16,
         batch_size=64,
     )  # fmt: skip
     found = score(setup.model, setup, "test")

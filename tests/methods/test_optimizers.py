@@ -233,3 +233,31 @@ def test_a_step_with_kernels_at_a_tenth_is_one_of_two_rates(opt):
     for name, value in mixed.items():
         torch.testing.assert_close(value, (slow if name == "0.weight" else fast)[name])
     assert not torch.equal(fast["0.weight"], slow["0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "fused"),
+    [
+        ({"opt": "sgd"}, True),
+        ({"opt": "adamw"}, True),
+        ({"opt": "lookahead_adam"}, True),
+        ({"opt": "sgd", "opt_kwargs": {"foreach": True}}, False),
+        ({"opt": "adamw", "opt_kwargs": {"fused": False}}, False),
+        ({"opt": "lamb"}, False),
+        ({"opt": "sgd", "method": "low_rank"}, False),
+    ],
+    ids=str,
+)
+def test_refocus_weights_are_stepped_by_fused_optimizers_where_there_are_any(settings, fused):
+    recipe = Recipe(model="test_resnet", data="digits", **{"method": "refocus", "space": "kernel", **settings})
+    method, model = method_of(recipe), timm.create_model("test_resnet")
+    method.change(model)
+    optimizer = method.optimizer(model)
+    assert all(bool(group.get("fused")) is fused for group in optimizer.param_groups)
+
+
+def test_bases_are_kept_where_the_optimizers_arguments_say():
+    recipe = Recipe(model="test_resnet", data="digits", method="refocus", opt="sgd", opt_kwargs={"bases": "cpu"})
+    method, model = method_of(recipe), timm.create_model("test_resnet")
+    method.change(model)
+    assert method.optimizer(model).bases == "cpu"

@@ -2,12 +2,11 @@
 
 import os
 import pickle
-import subprocess
-import sys
 
 import pytest
 import torch
 
+from ready_processes import run_script
 from refconv.digests import with_digest
 from refconv.errors import CheckpointError, RunError
 from refconv.models.checkpoint import Checkpoint, load_model_state
@@ -122,6 +121,6 @@ from refconv.models.run_folder import write_whole
 os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
 write_whole(Path({str(path)!r}), b"half")
 """
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    assert run_script(code).returncode == -9
     assert path.read_bytes() == before
     assert Checkpoint.load(path).step == 5

@@ -39,7 +39,8 @@ SAMPLE = {
 
 
 # Of volumes, the kernels 1 x 3 x 3 and 3 x 1 x 1 of s3d are always tested: test_volumes.py.
-SLOW = ("torchvision:r2plus1d_18",)
+# That a convolution may run several times in one forward is always tested by raft_small.
+SLOW = ("torchvision:r2plus1d_18", "torchvision:retinanet_resnet50_fpn")
 
 
 @pytest.mark.parametrize(

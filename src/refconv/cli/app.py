@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import re
 import sys
@@ -13,38 +12,19 @@ from typing import Annotated, Any
 
 import typer
 
-from refconv.cli import exporting, measuring, models, recipes, training
 from refconv.cli.absent import ABSENT, USUAL
 from refconv.cli.arguments import spread
+from refconv.cli.commands import HELP, LOOKS, LazyGroup
 from refconv.cli.extras import ABOUT, not_installed
 from refconv.cli.saying import say
-from refconv.cli.trusting import with_trust
-from refconv.cli.volume import with_volume
 from refconv.errors import RefconvError, RefconvWarning, did_you_mean, printable
 from refconv.process.interruption import StoppedError, status_of_stop
 from refconv.process.volume import quiet
 
-_LOOKS: dict[str, Any] = {"pretty_exceptions_enable": False}
-_HELP: dict[str, Any] = {"no_args_is_help": True, "context_settings": {"help_option_names": ["-h", "--help"]}}
 # A traceback, which is a bug, has the exit status 1, an interruption 130, and 128 with its number after another signal.
 MISTAKE = 2  # the user asked for something impossible; one line on stderr says what
 
-app = typer.Typer(name="refconv", help=ABOUT, epilog="Start with: refconv demo", **_LOOKS, **_HELP)
-data_app = typer.Typer(name="data", help="Make data to run on.", **_HELP)
-app.add_typer(data_app)
-recipes_app = typer.Typer(name="recipes", help="The recipes and studies that come with the package.", **_HELP)
-app.add_typer(recipes_app)
-for command in (
-    training.improve, models.plan, training.train, measuring.eval_, measuring.predict, models.merge, models.adopt,
-    models.verify, exporting.export, exporting.bench, training.compare, measuring.analyze, measuring.report,
-    training.demo,
-):  # fmt: skip
-    name = command.__name__.rstrip("_")
-    whole = with_volume(with_trust(command))
-    app.command(name, context_settings={"auto_envvar_prefix": f"REFCONV_{name.upper()}"})(whole)
-data_app.command("scenes")(with_volume(training.scenes))
-for command in (recipes.ls, recipes.show, recipes.cp):
-    recipes_app.command(command.__name__)(with_volume(command))
+app = typer.Typer(name="refconv", cls=LazyGroup, help=ABOUT, epilog="Start with: refconv demo", **LOOKS, **HELP)
 
 # typer has carried its own copy of click since 0.20 and used the click package before; this is the class either way.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -53,6 +33,8 @@ _SURPLUS = re.compile(r"Got unexpected extra arguments? ?(?:\(s\) )?\((.*)\)")
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        import importlib.metadata
+
         say(f"refconv {importlib.metadata.version('refconv')}")
         raise typer.Exit
 
@@ -95,12 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _strange_variables(group: Any) -> Iterator[str]:
     """Yield a line for each variable of the environment that is meant for a command and is no flag of it."""
-    for name, command in group.commands.items():
+    ours = sorted(variable for variable in os.environ if variable.startswith("REFCONV_"))
+    for name in group.commands:
         prefix = f"REFCONV_{name.upper()}_"
-        known = {parameter.name.upper() for parameter in command.params if parameter.name}
-        for variable in sorted(os.environ):
+        for variable in (one for one in ours if one.startswith(prefix)):
             rest = variable.removeprefix(prefix)
-            if rest not in {variable, *known}:
+            known = {parameter.name.upper() for parameter in group.commands[name].params if parameter.name}
+            if rest not in known:
                 yield str(RefconvError("gives no flag", where=variable, remedy=did_you_mean(rest, known)))
 
 

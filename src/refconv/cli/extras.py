@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import importlib.metadata
 import re
 import sys
 from collections.abc import Sequence
@@ -21,6 +20,8 @@ ABOUT = "Retrain a ConvNet through its own kernels, and get the same network bac
 
 def not_installed(error: ModuleNotFoundError) -> RefconvError | None:
     """Return the error for a package that an extra would bring; None if none does."""
+    import importlib.metadata  # slow to import, and needed here alone
+
     module = (error.name or "").partition(".")[0]
     wanted = _normal(_NAMES.get(module, module))
     pairs = [m.groups() for line in importlib.metadata.requires("refconv") or () if (m := _EXTRA.match(line))]

@@ -18,6 +18,7 @@ from refconv.errors import SettingError, StudyError
 from refconv.models.run_folder import RunFolder
 from refconv.named_code import check_trusted
 from refconv.process.volume import quiet
+from refconv.process.workers import start_ahead
 from refconv.recipe.code import code_of
 from refconv.recipe.recipe import Recipe, read_settings
 from refconv.recipe.shipped import resolved
@@ -65,6 +66,8 @@ def train(
         if flags.get("data", known.data) != known.data:
             flags = {"data_dir": None, **flags}
     settings = _recipe(recipe, flags)
+    if settings.workers and set(settings.data) & {":", "/"}:  # data that are not held in memory
+        start_ahead()
     first = os.environ.get("RANK", "0") == "0"  # under torchrun the first process speaks
     if folder is None or dry_run:
         from refconv.engine.planning import plan_run

@@ -113,7 +113,7 @@ class Loop:
     def _run_epoch(self, epoch: int) -> None:
         recipe, check_interval = self.recipe, self._check_interval
         last = (epoch + 1) * self.setup.steps_per_epoch
-        batches = self._batches(epoch)
+        batches = self.setup.train_batches(epoch, self.step - epoch * self.setup.steps_per_epoch)
         started = time.perf_counter()
         while self.step < last:
             self._pending.append(self._step(batches))
@@ -123,6 +123,7 @@ class Loop:
             saves = recipe.checkpoint_interval and self.step % recipe.checkpoint_interval == 0
             ends = self.step == last
             if ends:
+                batches = iter(())  # whoever makes batches is free for the validation split
                 self.stepper.end_epoch()
             if not (logs or saves or ends or self.step % check_interval == 0):
                 continue
@@ -198,19 +199,6 @@ class Loop:
         self._metrics.write("start", step=0, epoch=0, **result.measures())
         for line in filter(None, (said(split, result), at_chance(result, self.setup))):
             self._display.say(line)
-
-    def _batches(self, epoch: int) -> Iterator[Batch]:
-        """Return the rest of an epoch's batches, from this process's share."""
-        done = self.step - epoch * self.setup.steps_per_epoch
-        return self.setup.data.train_batches(
-            seed=self.recipe.seed,
-            epoch=epoch,
-            batch_size=self.setup.part_size,
-            first_batch=done * self.recipe.grad_accum_steps,
-            rank=self.processes.rank,
-            world_size=self.processes.world_size,
-            repeats=self.recipe.aug_repeats,
-        )
 
     def _check(self) -> bool:
         """Wait for the losses of the last steps; return whether a process was asked to stop."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from refconv.data.loading import leave_if_imported
+from refconv.data.loading import workers_kept
 from refconv.engine.epochs import Loop
 from refconv.engine.loggers.several import Loggers, check_installed
 from refconv.engine.metrics import Metrics, NoMetrics
@@ -31,6 +31,7 @@ from refconv.models.run_folder import RunFolder, write_whole
 from refconv.process.distributed import joined
 from refconv.process.progress import StepDisplay
 from refconv.process.volume import quiet
+from refconv.process.workers import leave_if_imported
 from refconv.recipe.code import trust_named
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import Certificate, plain_state_dict
@@ -70,6 +71,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
     method = method_of(recipe)
     folder = RunFolder(out)
     with joined(recipe.device) as processes, _reproducible(recipe), ExitStack() as stack:
+        stack.enter_context(workers_kept(processes.device))
         if processes.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(processes.device)
         with processes.together():
@@ -195,7 +197,7 @@ def _finish(loop: Loop, metrics: Metrics, shown: StepDisplay, begin: float) -> R
     )
     with processes.together():
         if processes.first:
-            _write(folder, setup, state, record)
+            _write(folder, setup, state, record, shipped)
     metrics.record(record.to_dict())
     shown.say(last_line(record, recipe, folder))
     return record
@@ -216,7 +218,7 @@ def _certify(trained: nn.Module, shipped: nn.Module, setup: Setup) -> Certificat
     return setup.task.certify(trained, shipped, setup.placed(samples))
 
 
-def _write(folder: RunFolder, setup: Setup, state: dict[str, Tensor], record: RunRecord) -> None:
+def _write(folder: RunFolder, setup: Setup, state: dict[str, Tensor], record: RunRecord, shipped: nn.Module) -> None:
     """Write the model, then the record, whose presence says that the run has finished."""
     save_model_folder(
         folder.model_folder,
@@ -227,5 +229,6 @@ def _write(folder: RunFolder, setup: Setup, state: dict[str, Tensor], record: Ru
         preprocessing=as_run(setup.data.preprocessing, setup.recipe),
         task=setup.recipe.task,
         certificate=record.certificate,
+        model=shipped,
     )
     write_whole(folder.record_file, record.file_text().encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import pickle
 import statistics
 import subprocess
@@ -111,9 +112,10 @@ def bench(before: Opened, after: Opened, *, batch_size: int = 1, repetitions: in
             apart = sorted(kind for kind in {*graphs[0], *graphs[1]} if graphs[0].get(kind) != graphs[1].get(kind))
             found = ", ".join(f"{kind} {graphs[0].get(kind, 0)} and {graphs[1].get(kind, 0)}" for kind in apart)
             raise ModelError("the two have not the same graph in ONNX", where=after.name, found=found)
+        peaks = _peaks_mb([*modules, *files])
         timings = (
-            _timed("torch", [_in_torch(network, images) for network in networks], modules, repetitions),
-            _timed("onnxruntime", [_in_onnxruntime(file, images) for file in files], files, repetitions),
+            _timed("torch", [_in_torch(network, images) for network in networks], peaks[:2], repetitions),
+            _timed("onnxruntime", [_in_onnxruntime(file, images) for file in files], peaks[2:], repetitions),
         )
     count = sum(parameter.numel() for parameter in networks[1].parameters())
     names = [one.name if one.located is None else str(one.located.path) for one in (before, after)]
@@ -135,7 +137,7 @@ def _in_onnxruntime(file: Path, images: Tensor) -> Callable[[], Any]:
     return lambda: session.run(None, given)
 
 
-def _timed(name: str, runs: Sequence[Callable[[], Any]], files: Sequence[Path], repetitions: int) -> Timing:
+def _timed(name: str, runs: Sequence[Callable[[], Any]], peaks: Sequence[float | None], repetitions: int) -> Timing:
     for _ in range(_WARM_UP):
         for run in runs:
             run()
@@ -148,7 +150,7 @@ def _timed(name: str, runs: Sequence[Callable[[], Any]], files: Sequence[Path], 
     ratios = sorted(after / before for before, after in zip(*seconds, strict=True))
     low, high = median_interval(ratios)
     before, after = (statistics.median(times) * 1000 for times in seconds)
-    return Timing(name, before, after, statistics.median(ratios), low, high, *map(_peak_mb, files))
+    return Timing(name, before, after, statistics.median(ratios), low, high, *peaks)
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
@@ -163,21 +165,38 @@ def median_interval(values: Sequence[float]) -> tuple[float, float]:
     return values[low], values[min(count - 1 - low, count - 1)]
 
 
-def _peak_mb(file: Path) -> float | None:
-    """Return the peak memory of a fresh process that loads and runs a network, beyond that of its libraries."""
-    if not (_STATUS.is_file() and file.is_file()):
-        return None
-    code = f"from refconv.exporting import timing; timing.print_peak({str(file)!r}, {torch.get_num_threads()})"
+def _peaks_mb(files: Sequence[Path]) -> list[float | None]:
+    """Return the peak memory of fresh processes that load and run a network each, beyond that of their libraries.
+
+    One process imports these libraries, which takes seconds, and forks for each network before anything has used them.
+    """
+    if not _STATUS.is_file():
+        return [None] * len(files)
+    code = f"from refconv.exporting import timing; timing.print_peaks({[*map(str, files)]}, {torch.get_num_threads()})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    return float(done.stdout) if done.returncode == 0 else None
+    found = dict(line.split("\t") for line in done.stdout.splitlines())
+    return [float(found[str(file)]) if str(file) in found else None for file in files]
 
 
-def print_peak(file: str, threads: int) -> None:
+def print_peaks(files: Sequence[str], threads: int) -> None:
+    """Print for each file that can be run its name, a tab, and the peak memory in MB; each in a process of its own."""
+    import onnxruntime  # noqa: F401
+
+    if sys.platform != "win32":  # where nothing forks, nor is there the file that memory is read from
+        for file in files:
+            process = os.fork()
+            if process:
+                os.waitpid(process, 0)
+                continue
+            with contextlib.suppress(OSError, AttributeError, ImportError, RuntimeError):
+                _print_peak(file, threads)
+            os._exit(0)
+
+
+def _print_peak(file: str, threads: int) -> None:
     """Load and run a network in this process, and print by how much its memory grew at most, in MB."""
     torch.set_num_threads(threads)
     images = torch.load(Path(file).parent / "images.pt")
-    import onnxruntime  # noqa: F401
-
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts at what is used now
     start = _resident("VmHWM")
     if file.endswith(".onnx"):
@@ -186,7 +205,7 @@ def print_peak(file: str, threads: int) -> None:
         run = _in_torch(torch.load(file, weights_only=False), images)  # written by this program, a moment ago
     for _ in range(_WARM_UP):
         run()
-    print(_resident("VmHWM") - start)
+    print(file, _resident("VmHWM") - start, sep="\t", flush=True)
 
 
 def _resident(name: str) -> float:

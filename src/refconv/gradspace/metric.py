@@ -7,15 +7,17 @@ keep is never much larger than the kernels, except for powers of the Gram at den
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from refconv.errors import LayerError
+from refconv.fused import slices as fused
 from refconv.gradspace.groups import KernelSpec
-from refconv.ops import apply_gram, apply_gram_by_convolution, apply_gram_by_patches, metric_gram, scaling
+from refconv.ops import Layout, apply_gram, apply_gram_by_convolution, apply_gram_by_patches, metric_gram, scaling
 from refconv.parametrizations import computing_dtype
 
 # Grams of so many numbers are kept even where they are larger than their kernels.
@@ -28,7 +30,7 @@ class Metric(ABC):
     def __init__(self, geometry: KernelSpec, base: Tensor) -> None:
         self.layout, self.sizes = geometry.layout, (geometry.layout.kernel_size, geometry.map_size)
         self.scale, self.power = geometry.scale, geometry.power
-        self.dtype = computing_dtype(base)
+        self.dtype, self.device = computing_dtype(base), base.device
         self.gain: Tensor | None = None
         self.mask = local(base) != 0 if geometry.zeros == "keep" else None
         self._prepare(base)
@@ -61,9 +63,11 @@ class Metric(ABC):
     def _product(self, gradient: Tensor) -> Tensor:
         """Return g G / c_S^2 for any gradient."""
 
-    def squared_norm(self, gradient: Tensor) -> Tensor:
-        """Return the squared norm of the gradient by the refocus weight, gain <g, g G> / c_S^2 summed over blocks."""
-        found = self.apply(gradient)
+    def squared_norm(self, gradient: Tensor, found: Tensor) -> Tensor:
+        """Return the squared norm of the gradient by the refocus weight, gain <g, g G> / c_S^2 summed over blocks.
+
+        ``found`` is what :meth:`apply` returns for the gradient.
+        """
         if gradient.is_complex():  # entry by entry, of both parts
             products = torch.complex(gradient.real * found.real, gradient.imag * found.imag)
         else:
@@ -85,20 +89,26 @@ class Metric(ABC):
         if self.scale == "paper":
             return None
         found = scaling(blocks, *self.sizes, scale=self.scale, power=self.power)
-        self.gain = found.gain[:, 0, 0].to(self.dtype) if self.scale == "capped" else None
-        return found.root.to(self.dtype)
+        gain, root = found.gain[:, 0, 0].to(self.dtype), found.root.to(self.dtype)
+        self.gain = None if bool((gain == 1).all()) else gain
+        return None if bool((root == 1).all()) else root  # as at most dense layers under ``capped``
 
 
 class ByGrams(Metric):
     """One product with the Grams [b, k, k] of all blocks: depthwise and grouped layers."""
 
     def _prepare(self, base: Tensor) -> None:
-        blocks = self.layout.to_blocks(base)
+        self.base, blocks = base, self.layout.to_blocks(base)
         self.grams = self._grams(blocks)
         self._scaled(blocks)
 
     def _product(self, gradient: Tensor) -> Tensor:
         return self.layout.from_blocks(apply_gram(self.layout.to_blocks(gradient).to(self.dtype), self.grams))
+
+    @cached_property
+    def owners(self) -> Tensor | None:
+        """The block of every slice in the order in which they are stored, int32; None where there is one block."""
+        return None if len(self.grams) == 1 else block_numbers(self.layout, self.grams.device).int()
 
 
 class ByPatches(Metric):
@@ -109,12 +119,13 @@ class ByPatches(Metric):
         self.root = self._scaled(self.layout.to_blocks(base))
 
     def _product(self, gradient: Tensor) -> Tensor:
-        blocks, own = (self.layout.to_blocks(part).to(self.dtype) for part in (self.base, gradient))
+        parts = (self.base.to(gradient.device), gradient)
+        blocks, own = (self.layout.to_blocks(part).to(self.dtype) for part in parts)
         return self.layout.from_blocks(apply_gram_by_patches(own, blocks, *self.sizes, self.root))
 
 
 class BySlices(Metric):
-    """P^T, then P, by convolution: dense layers, where every slice is a block, in whatever order they are stored."""
+    """P^T, then P, slice by slice: dense layers, where every slice is a block, in whatever order they are stored."""
 
     def _prepare(self, base: Tensor) -> None:
         self.base = local(base)
@@ -123,10 +134,14 @@ class BySlices(Metric):
         self.root = self._scaled(slices)
 
     def _product(self, gradient: Tensor) -> Tensor:
+        if self.grams is None and not gradient.is_complex():
+            own, base = gradient.to(self.dtype), self.base.to(gradient.device, self.dtype)
+            if fused.fits(*self.sizes, own, base):
+                return fused.multiply(own, base, *self.sizes, root=self.root)
         slices = self._slices(gradient).to(self.dtype)
         if self.grams is not None:
             return self._stored(apply_gram(slices, self.grams), gradient)
-        base = self._slices(self.base).to(self.dtype)
+        base = self._slices(self.base.to(gradient.device)).to(self.dtype)
         return self._stored(apply_gram_by_convolution(slices, base, *self.sizes, self.root), gradient)
 
     def _sums(self, products: Tensor) -> Tensor:
@@ -149,8 +164,8 @@ class ByRows(Metric):
         blocks = self.layout.to_blocks(gathered(base))
         self.grams = self._grams(blocks)
         self._scaled(blocks)
-        numbers = torch.arange(self.layout.blocks, device=self.grams.device)[:, None, None]
-        everywhere = self.layout.from_blocks(numbers.expand(self.layout.block_shape)).contiguous()
+        everywhere = block_numbers(self.layout, self.grams.device).repeat_interleave(self.layout.taps)
+        everywhere = everywhere.reshape(self.layout.weight_shape)
         self.block_of = local(sharded_like(everywhere, base)).reshape(-1, self.layout.taps)[:, 0].clone()
         if self.gain is not None:
             self.gain = self.gain[self.block_of]
@@ -170,30 +185,43 @@ class ByRows(Metric):
         return out.reshape(gradient.shape)
 
 
+def block_numbers(layout: Layout, device: torch.device) -> Tensor:
+    """Return the number of the block that each slice belongs to, in the order in which slices are stored."""
+    numbers = torch.arange(layout.blocks, device=device)[:, None, None]
+    return layout.from_blocks(numbers.expand(layout.block_shape)).reshape(-1, layout.taps)[:, 0]
+
+
 @torch.no_grad()
 def clip_by_norm(
-    trained: Sequence[tuple[Tensor, Metric | None]], max_norm: float, *, error_if_nonfinite: bool = False
+    trained: Sequence[tuple[Tensor, Metric | None]],
+    max_norm: float,
+    multiply: Callable[[Sequence[Metric], Sequence[Tensor]], list[Tensor]],
+    *,
+    error_if_nonfinite: bool = False,
 ) -> Tensor:
-    """Scale gradients to a norm of at most ``max_norm``, by <g, g G> at refocused kernels; return the norm before."""
-    squares, gradients = [], []
-    for parameter, metric in trained:
-        assert parameter.grad is not None
-        part = local(parameter.grad)
-        with torch.autocast(part.device.type, enabled=False):
+    """Scale gradients to a norm of at most ``max_norm``, by <g, g G> at refocused kernels; return the norm before.
+
+    ``multiply`` returns g G / c_S^2 for metrics and gradients. The device is waited for only if ``error_if_nonfinite``.
+    """
+    squares, gradients = [], [local(cast("Tensor", parameter.grad)) for parameter, _ in trained]
+    refocused = [(metric, part) for (_, metric), part in zip(trained, gradients, strict=True) if metric is not None]
+    metrics, parts = [metric for metric, _ in refocused], [part for _, part in refocused]
+    with torch.autocast(gradients[0].device.type if gradients else "cpu", enabled=False):
+        found = iter(multiply(metrics, parts))
+        for (parameter, metric), part in zip(trained, gradients, strict=True):
             if metric is None:
                 square = real_parts(part.to(torch.promote_types(part.dtype, torch.float32))).square().sum()
             else:
-                square = metric.squared_norm(part)
-        squares.append(sum_of_parts(square, parameter.grad))
-        gradients.append(part)
+                square = metric.squared_norm(part, next(found))
+            squares.append(sum_of_parts(square, parameter.grad))
     if not squares:
         return torch.zeros(())
     norm = torch.stack([square.to(squares[0].device) for square in squares]).sum().clamp(min=0).sqrt()
     if error_if_nonfinite and not bool(norm.isfinite()):
         raise RuntimeError(f"the norm of the gradients is {norm.item()}, so they cannot be clipped")
     factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)  # torch's formula, with its guard against a norm of zero
-    for gradient in gradients:
-        gradient.mul_(factor.to(gradient.device))
+    for device in {gradient.device: None for gradient in gradients}:
+        torch._foreach_mul_([one for one in gradients if one.device == device], factor.to(device))
     return norm
 
 

@@ -2,12 +2,15 @@
 
 By formula (2) of docs/math.md, a step of SGD on the refocus weight moves the kernel exactly as the same step on the
 kernel itself with g -> g G + w (kernel - B) in place of g + w kernel. Nothing else differs, so nothing else is here:
-momentum, dampening, Nesterov, maximize, foreach and fused are torch's.
+momentum, dampening, Nesterov, maximize, foreach and fused are torch's; dense kernels on a CPU have a loop of their own
+for all of it.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -16,6 +19,8 @@ from torch.optim import SGD
 
 from refconv.config import Start
 from refconv.errors import LayerError, SettingError, did_you_mean
+from refconv.fused.tables import Tables
+from refconv.gradspace.batching import products, rewritten
 from refconv.gradspace.groups import (
     SITES,
     Decay,
@@ -26,9 +31,20 @@ from refconv.gradspace.groups import (
     plain_name,
     replaced,
 )
-from refconv.gradspace.metric import Metric, clip_by_norm, from_local, gathered, is_sharded, local, sharded_like
+from refconv.gradspace.keeping import Bases, check_bases, kept
+from refconv.gradspace.metric import (
+    ByPatches,
+    BySlices,
+    Metric,
+    clip_by_norm,
+    from_local,
+    gathered,
+    is_sharded,
+    local,
+    sharded_like,
+)
+from refconv.gradspace.slices_step import stepped
 from refconv.layers import check_base, masked
-from refconv.parametrizations import memory_format
 
 BASE = "base"  #: The key of a base in the state of its parameter
 
@@ -57,11 +73,14 @@ class RefocusSGD(SGD):
         lr, momentum, dampening, nesterov, maximize, foreach, fused: as in torch's SGD.
         weight_decay: for groups that do not say their own, as those that :func:`refconv.param_groups` makes itself do.
         max_norm: clip all gradients together to this norm before each step, by :meth:`clip_grad_norm_`; None does not.
+        bases: where the bases of dense kernels are kept, which a step reads once: ``device``, beside the kernels;
+            ``cpu``, in the memory of the host; ``disk``, in files without names in the folder of temporary files
+            (``TMPDIR``), mapped into memory. States hold them as ever.
 
     Raises:
         SettingError: if no group holds refocused kernels, layers and parameters do not fit together, ``max_norm`` is
-            not positive, every group says another weight decay, or a random start or ``max_norm`` meets a part of the
-            kernels only (ZeroRedundancyOptimizer).
+            not positive, ``bases`` is no place on this system, every group says another weight decay, or a random
+            start or ``max_norm`` meets a part of the kernels only (ZeroRedundancyOptimizer).
 
     Example:
         >>> import refconv
@@ -86,6 +105,7 @@ class RefocusSGD(SGD):
         nesterov: bool = False,
         *,
         max_norm: float | None = None,
+        bases: Bases = "device",
         maximize: bool = False,
         foreach: bool | None = None,
         fused: bool | None = None,
@@ -96,9 +116,11 @@ class RefocusSGD(SGD):
         self._metrics: dict[Tensor, Metric] = {}
         self._started: dict[Tensor, tuple[Tensor, Tensor]] = {}
         self._known: list[list[Tensor]] = []
+        self._tables: dict[Any, Tables] = defaultdict(Tables)  # of each group, and of the norm
         if max_norm is not None and not max_norm > 0:
             raise SettingError("invalid norm", where="max_norm", expected="a number > 0, or None", found=repr(max_norm))
-        self.max_norm = max_norm
+        check_bases(bases)
+        self.max_norm, self.bases = max_norm, bases
         groups = list(params)
         if not any(isinstance(group, dict) and SITES in group for group in groups):
             what, remedy = "there are no refocused kernels among the parameters", "torch.optim.SGD trains plainly"
@@ -212,27 +234,38 @@ class RefocusSGD(SGD):
         sparse: bool = super()._init_group(group, params, grads, momentum_buffer_list)
         if SITES in group and params:
             with torch.no_grad(), torch.autocast(params[0].device.type, enabled=False):
-                for position, parameter in enumerate(params):
-                    if parameter not in self._geometries:
-                        continue
-                    grads[position] = self._rewritten(parameter, grads[position], group)
+                done = {at for at, one in enumerate(params) if one in self._geometries and self._stepped(one, group)}
+                for listed in (params, grads, momentum_buffer_list):
+                    listed[:] = [one for at, one in enumerate(listed) if at not in done]
+                chosen = [position for position, parameter in enumerate(params) if parameter in self._geometries]
+                found = self._rewritten([params[one] for one in chosen], [grads[one] for one in chosen], group)
+                for position, gradient in zip(chosen, found, strict=True):
+                    grads[position] = gradient
         return sparse
 
-    def _rewritten(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
-        """Return what the parent is to take for the gradient: g G, less what its weight decay adds too much."""
-        part = local(gradient)
-        found = self._metric(parameter).apply(part)
-        if group["decay"] != "kernel" and group["weight_decay"] != 0:
-            center = self.state[parameter][BASE] if group["decay"] == "refocus" else parameter
-            # maximize turns the sign of gradients, but not of decay
-            found.add_(local(center), alpha=group["weight_decay"] * (1 if group["maximize"] else -1))
-        return from_local(found.to(part.dtype).contiguous(memory_format=memory_format(part)), gradient)
+    def _stepped(self, parameter: Tensor, group: dict[str, Any]) -> bool:
+        """Take the whole step of a kernel where there is a loop for it; return whether it was taken."""
+        return stepped(parameter, self.state[parameter], self._metric(parameter), group, BASE)
+
+    def _rewritten(self, kernels: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+        """Return what the parent is to take for gradients: g G, less what its weight decay adds too much."""
+        metrics = [self._metric(kernel) for kernel in kernels]
+        toward_base = group["decay"] == "refocus"
+        centers = [local(self.state[one][BASE] if toward_base else one).to(one.device) for one in kernels]
+        # maximize turns the sign of gradients, but not of decay
+        factor = group["weight_decay"] * (1 if group["maximize"] else -1) if group["decay"] != "kernel" else 0.0
+        found = rewritten(metrics, [local(one) for one in gradients], centers, factor, self._tables[id(group)])
+        return [from_local(part, gradient) for part, gradient in zip(found, gradients, strict=True)]
 
     def _metric(self, parameter: Tensor) -> Metric:
         metric, base = self._metrics.get(parameter), self._base(parameter)
-        if metric is None or base.device != parameter.device:
-            base = self.state[parameter][BASE] = base.to(parameter.device)  # where the model has moved since
-            metric = self._metrics[parameter] = Metric.of(self._geometries[parameter], base)
+        if metric is None or metric.device != parameter.device:  # where the model has moved since
+            geometry = self._geometries[parameter]
+            base = base.to(parameter.device)
+            metric = self._metrics[parameter] = Metric.of(geometry, base)
+            if self.bases != "device" and isinstance(metric, (BySlices, ByPatches)):
+                metric.base = base = kept(base, self.bases, geometry.label)
+            self.state[parameter][BASE] = base
         return metric
 
     def _base(self, parameter: Tensor) -> Tensor:
@@ -278,7 +311,8 @@ class RefocusSGD(SGD):
         self._associate()
         parameters = (one for group in self.param_groups for one in group["params"] if one.grad is not None)
         pairs = [(one, self._metric(one) if one in self._geometries else None) for one in parameters]
-        return clip_by_norm(pairs, max_norm, error_if_nonfinite=error_if_nonfinite)
+        multiply = partial(products, tables=self._tables["norm"])
+        return clip_by_norm(pairs, max_norm, multiply, error_if_nonfinite=error_if_nonfinite)
 
     def clip_grad_value_(self, clip_value: float) -> None:
         """Raise a SettingError: the entries of the refocus weight's gradient, which would be clipped, do not exist."""
@@ -311,7 +345,7 @@ class RefocusSGD(SGD):
             SettingError: if it is not refocused by this optimizer, or several layers have this name.
         """
         parameter, _ = self._found(layer)
-        return gathered(self._base_so_far(parameter)).clone()
+        return gathered(self._base_so_far(parameter)).clone().to(parameter.device)
 
     @torch.no_grad()
     def refocus_weight(self, layer: str | Tensor) -> Tensor:
@@ -323,7 +357,7 @@ class RefocusSGD(SGD):
             SettingError: if it is not refocused by this optimizer, or several layers have this name.
         """
         parameter, geometry = self._found(layer)
-        return geometry.refocus_weight(gathered(parameter.detach()), gathered(self._base_so_far(parameter)))
+        return geometry.refocus_weight(gathered(parameter.detach()), self.base(parameter))
 
     def _found(self, layer: str | Tensor) -> tuple[Tensor, KernelSpec]:
         self._associate()
@@ -372,15 +406,15 @@ class RefocusSGD(SGD):
 
     def __getstate__(self) -> dict[str, Any]:
         self._associate()
-        names = ("_geometries", "_waiting", "_masks", "_started", "max_norm")
+        names = ("_geometries", "_waiting", "_masks", "_started", "max_norm", "bases")
         own = {name: getattr(self, name) for name in names}
         return {**super().__getstate__(), **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # also called where a state dict is loaded, after which the same kernels are frozen as before
-        kept = {name: self.__dict__.get(name, {}) for name in ("_waiting", "_masks")}
-        super().__setstate__({**kept, "_started": {}, **state})
-        self._metrics = {}
+        own = {name: self.__dict__.get(name, {}) for name in ("_waiting", "_masks")}
+        super().__setstate__({**own, "_started": {}, "bases": self.__dict__.get("bases", "device"), **state})
+        self._metrics, self._tables = {}, defaultdict(Tables)
         self._known = [list(group["params"]) for group in self.param_groups]
         self._step_supports_amp_scaling = False
 

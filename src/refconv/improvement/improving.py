@@ -224,9 +224,10 @@ def _written(pool: Pool, setup: Setup, winner: Candidate, folder: Path) -> Certi
         "preprocessing": as_run(setup.data.preprocessing, setup.recipe), "task": setup.task.name,
     }  # fmt: skip
     state = pool.state(winner.name)
-    save_model_folder(folder, state, **about)
-    certificate = verify(pool.model(BASE).cpu(), load_model_folder(folder), None)
-    save_model_folder(folder, state, **about, certificate=certificate)
+    save_model_folder(folder, state, **about, model=pool.model(winner.name))
+    written = load_model_folder(folder)
+    certificate = verify(pool.model(BASE).cpu(), written, None)
+    save_model_folder(folder, state, **about, certificate=certificate, model=written)
     return certificate
 
 

@@ -20,6 +20,8 @@ from refconv.recipe.recipe import Recipe
 from refconv.recipe.rules import LOOKAHEAD, Space
 from refconv.surgery import Plan, plan_of, rebase
 
+#: Optimizers of timm's that are torch's and have a fused form
+_FUSED = {"sgd", "nesterov", "momentum", "adam", "adamw"}
 _SHARED_WITH_TIMM = ("opt", "lr", "weight_decay", "momentum", "filter_bias_and_bn", "layer_decay")
 
 
@@ -100,17 +102,32 @@ def parameters_allowed(model: nn.Module, recipe: Recipe) -> int | None:
     return plan_of(model, recipe.budget, **selection).extra_parameters
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe, *, exempt: Collection[str] = ()) -> Optimizer:
-    """Return timm's optimizer of everything trainable in a model; parameters with ``exempt`` names do not decay."""
+def make_optimizer(model: nn.Module, recipe: Recipe, *, exempt: Collection[str] = (), fused: bool = False) -> Optimizer:
+    """Return timm's optimizer of everything trainable in a model.
+
+    Args:
+        model: on its device.
+        recipe: its settings.
+        exempt: names of parameters that do not decay.
+        fused: take the fused form of torch's optimizer, where it has one and the recipe does not say.
+    """
     with checked(model, recipe):
         groups = parameter_groups(model, recipe, exempt) if exempt or recipe.kernel_lr_scale != 1 else model
         shared = {name: getattr(recipe, name) for name in _SHARED_WITH_TIMM}
-        optimizer = create_optimizer_v2(groups, **shared, **recipe.opt_kwargs)
+        chosen = {"fused": True} if fused and _has_fused_form(model, recipe) else {}
+        optimizer = create_optimizer_v2(groups, **shared, **chosen, **recipe.opt_kwargs)
     assert isinstance(optimizer, Optimizer)
     if getattr(optimizer, "is_second_order", False):
         # AdaHessian draws from a generator of its own, so its runs could not be resumed exactly either.
         raise RecipeError(f"{recipe.opt} needs second derivatives, which the loop does not compute", where="opt")
     return optimizer
+
+
+def _has_fused_form(model: nn.Module, recipe: Recipe) -> bool:
+    said = {"fused", "foreach", "capturable", "differentiable"} & recipe.opt_kwargs.keys()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    able = all(one.is_floating_point() and one.device.type in {"cpu", "cuda"} for one in trained)
+    return recipe.opt.lower().removeprefix(LOOKAHEAD) in _FUSED and not said and able
 
 
 @contextmanager

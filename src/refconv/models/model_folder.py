@@ -72,18 +72,21 @@ def save_model_folder(
     preprocessing: Mapping[str, Any] | None = None,
     task: str = "classification",
     certificate: Certificate | str | None = None,
+    model: nn.Module | None = None,
 ) -> None:
     """Write a plain model; the folder appears whole or not at all, and an earlier model folder is replaced.
 
-    Before anything is written, a fresh model from the builder must take the weights strictly. ``preprocessing`` says
+    Before anything is written, a fresh model from the builder must take the weights strictly; ``model`` is one that has
+    done so, if there is one. ``preprocessing`` says
     how images become tensors, under timm's names, further than ``info``. The file of weights says the same for itself,
     with class names, versions and the hash of the ``certificate``, which may be given as such.
     """
     folder = Path(folder)
     check_model_place(folder)
     architecture, arguments = _architecture(name, {**model_kwargs, "in_chans": info.in_chans})
-    model = build(architecture, **{"num_classes": info.num_classes or None, **arguments})
-    load_state(model, state, where=str(folder))
+    if model is None or architecture != name:  # of the model in another folder, the name is what config.json will say
+        model = build(architecture, **{"num_classes": info.num_classes or None, **arguments})
+        load_state(model, state, where=str(folder))
     known = getattr(model, "pretrained_cfg", {})
     lasting = {key: known[key] for key in _LASTING_KEYS if key in known}
     lasting |= {name: list(getattr(info, name)) for name in ("input_size", "mean", "std")}

@@ -10,6 +10,7 @@ arguments, which their own descriptions do not repeat:
 """
 
 from refconv.config import Order, Scale
+from refconv.ops.dense import adjoint_slices, refocus_slices
 from refconv.ops.grams import (
     Scaling,
     amplified,
@@ -41,6 +42,7 @@ __all__ = [
     "Scale",
     "Scaling",
     "adjoint_by_convolution",
+    "adjoint_slices",
     "amplified",
     "apply_gram",
     "apply_gram_by_convolution",
@@ -54,6 +56,7 @@ __all__ = [
     "refocus_adjoint",
     "refocus_by_convolution",
     "refocus_by_patches",
+    "refocus_slices",
     "refocused_blocks",
     "scaling",
     "shaped_patches",

@@ -63,22 +63,22 @@ class Refocus(KernelTransform, settings=RefocusConfig):
         return 2 * step - 1
 
     @property
-    def by_convolution(self) -> bool:
-        """Whether R P is computed by convolution, quicker for single slices (docs/math.md), not from stored patches."""
+    def by_slices(self) -> bool:
+        """Whether R P is computed slice by slice, quicker for single ones (docs/math.md), not from stored patches."""
         return self.layout.groups == 1 and self.config.power == 1
 
     def prepare(self, base: Tensor) -> None:
         """Compute and store the scale and, but for blocks of one slice, the patches of a base (in float64)."""
-        if self.by_convolution and self.config.scale == "paper":
+        if self.by_slices and self.config.scale == "paper":
             return
         dtype, sizes = self.refocus_weight.dtype, (self.layout.kernel_size, self.map_size)
         blocks = self.source(self.layout.to_blocks(base.detach()).double())
         scales = None
         if self.config.scale != "paper":
             scales = ops.scaling(blocks, *sizes, scale=self.config.scale, power=self.config.power)
-            self.gain = scales.gain.to(dtype) if self.config.scale == "capped" else None
-        if self.by_convolution:
-            self.divisor = None if scales is None else scales.sign.to(dtype)
+            self.gain = _unless_one(scales.gain.to(dtype))
+        if self.by_slices:
+            self.divisor = None if scales is None else _unless_one(scales.sign.to(dtype))
             return
         unfolded = ops.shaped_patches(ops.patches(blocks, *sizes), self.config.power)
         self.patches = (unfolded if scales is None else unfolded / scales.sign).to(dtype)
@@ -87,17 +87,24 @@ class Refocus(KernelTransform, settings=RefocusConfig):
         """Return base + R P / c_A for the blocks [b, m, k] of the base."""
         weight = self.refocus_weight.to(blocks.dtype)
         if self.patches is not None:
-            moved = weight @ self.patches.to(blocks.dtype)
+            moved = ops.refocus_by_patches(weight, self.patches.to(blocks.dtype))
         else:
             source = self.source(blocks)
+            if source is blocks and self.divisor is None and self.gain is None:
+                return ops.refocus_slices(weight, blocks, self.layout.kernel_size, self.map_size, add=True)
             if self.divisor is not None:
                 source = source / self.divisor.to(blocks.dtype)
-            moved = ops.refocus_by_convolution(weight, source, self.layout.kernel_size, self.map_size)
+            moved = ops.refocus_slices(weight, source, self.layout.kernel_size, self.map_size)
         return blocks + (moved if self.gain is None else ops.amplified(moved, self.gain.to(blocks.dtype)))
 
     def source(self, blocks: Tensor) -> Tensor:
         """Return what P is made of, [b, m, k]: the base itself."""
         return blocks
+
+
+def _unless_one(factors: Tensor) -> Tensor | None:
+    """Return factors, or None where all of them are one, as those of most dense layers are under ``capped``."""
+    return factors if bool((factors != 1).any()) else None
 
 
 def first_weight(
@@ -190,7 +197,7 @@ class OtherBase(Refocus):
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") % 2**63)
         self.other = self.drawn(self.layout.to_blocks(base.detach()).double(), generator)
         super().prepare(base)
-        self.other = self.other.to(self.refocus_weight.dtype) if self.by_convolution else None
+        self.other = self.other.to(self.refocus_weight.dtype) if self.by_slices else None
 
     def source(self, blocks: Tensor) -> Tensor:
         assert self.other is not None

@@ -48,6 +48,11 @@ class Recipe(Settings):
             object.__setattr__(self, field.name, value)
         check_together(self)
 
+    @property
+    def mixes(self) -> bool:
+        """Whether each sample of a batch is mixed with its partner."""
+        return bool(self.mixup or self.cutmix)
+
     @classmethod
     def from_toml(cls, path: Path | str, overrides: Mapping[str, Any] | None = None) -> Recipe:
         """Read a TOML file of flat keys; a table ``versions`` is a note and is skipped.
