@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,11 +13,7 @@ from refconv.cli.saying import say
 from refconv.errors import RunError
 from refconv.models.run_folder import AGAIN, write_whole
 from refconv.recipe import shipped
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from refconv.records import parsed_toml
 
 _NAME = Annotated[str, typer.Argument(metavar="NAME", help="of a recipe or study, as ls prints it")]
 
@@ -41,7 +36,7 @@ def ls(as_json: Json = False) -> None:
 def show(name: _NAME, as_json: Json = False) -> None:
     """Print a recipe or study."""
     text = shipped.named(name).read_text(encoding="utf-8")
-    say(json.dumps(tomllib.loads(text), ensure_ascii=False) + "\n" if as_json else text, nl=False)
+    say(json.dumps(parsed_toml(text), ensure_ascii=False) + "\n" if as_json else text, nl=False)
 
 
 def cp(

@@ -7,7 +7,6 @@ weights bit for bit. See :mod:`refconv.engine.stepping` and :mod:`refconv.models
 from __future__ import annotations
 
 import dataclasses
-import io
 import itertools
 import math
 import statistics
@@ -23,10 +22,11 @@ from refconv.engine.run_record import Course, ValidationPoint, by_field
 from refconv.engine.setup import Setup
 from refconv.engine.start import at_chance, course_from, evaluate_start, exploded, said
 from refconv.engine.stepping import Stepper
-from refconv.errors import CheckpointError, DataError, RunError, TrainingError
+from refconv.errors import CheckpointError, DataError, RunError, TrainingError, in_one_line
 from refconv.methods.method import inner_optimizer
 from refconv.models.checkpoint import Checkpoint, load_model_state
 from refconv.models.run_folder import RunFolder, write_whole, writing
+from refconv.models.weight_files import snapshot_bytes
 from refconv.process.interruption import PATIENCE, Interruption, StoppedError, leave
 from refconv.process.progress import StepDisplay
 from refconv.process.shortage import shortage
@@ -58,12 +58,14 @@ class Loop:
                 where, remedy = str(folder.checkpoint_file), "copy the file again, or start the run anew"
                 raise CheckpointError(what, where=where, expected=expected, found=found, remedy=remedy)
             self.step, self.seconds_before = checkpoint.step, checkpoint.seconds
-            self.validation = [ValidationPoint.from_dict(point) for point in checkpoint.validation]
             self.train_loss, self._losses = checkpoint.train_loss, list(checkpoint.losses)
-            self.course = None if checkpoint.course is None else Course.from_dict(checkpoint.course)
-            stepper.optimizer.load_state_dict(checkpoint.optimizer)
-            if stepper.trained_loss is not None and checkpoint.loss is not None:
-                stepper.trained_loss.load_state_dict(checkpoint.loss)
+            # What optimizers and losses of other packages say about states that are not theirs is manifold.
+            with in_one_line(CheckpointError, "does not fit the run", where=str(folder.checkpoint_file)):
+                self.validation = [ValidationPoint.from_dict(point) for point in checkpoint.validation]
+                self.course = None if checkpoint.course is None else Course.from_dict(checkpoint.course)
+                stepper.optimizer.load_state_dict(checkpoint.optimizer)
+                if stepper.trained_loss is not None and checkpoint.loss is not None:
+                    stepper.trained_loss.load_state_dict(checkpoint.loss)
             if stepper.average is not None:
                 load_model_state(stepper.average.module, checkpoint.model_ema or {}, where=str(folder.checkpoint_file))
         self._check_interval = 1 if self.processes.device.type == "cpu" else _STEPS_BETWEEN_CHECKS
@@ -302,9 +304,8 @@ class Loop:
             if self.processes.first:
                 with writing(self.folder.snapshots_folder):
                     self.folder.snapshots_folder.mkdir(exist_ok=True)
-                content = io.BytesIO()
-                torch.save(plain_state_dict(self.stepper.model), content)
-                write_whole(self.folder.snapshots_folder / f"epoch-{epoch:04}.pth", content.getbuffer())
+                content = snapshot_bytes(plain_state_dict(self.stepper.model))
+                write_whole(self.folder.snapshots_folder / f"epoch-{epoch:04}.pth", content)
 
     def _share_buffers(self) -> None:
         self.processes.share_buffers(self.stepper.model)

@@ -20,7 +20,7 @@ from refconv.engine.run_record import RunRecord, by_field, command, hardware, ve
 from refconv.engine.setup import Setup, open_setup, thaw
 from refconv.engine.start import evaluate_start, random_bases
 from refconv.engine.stepping import Stepper
-from refconv.errors import RunError
+from refconv.errors import RunError, printable
 from refconv.methods.method import parameters_allowed
 from refconv.methods.registry import method_of
 from refconv.models.checkpoint import Checkpoint
@@ -84,7 +84,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
             if resume and folder.record_file.is_file():
                 record = _record(folder)
                 if show and processes.first and not quiet():
-                    print(f"finished before: {last_line(record, recipe, folder)}", flush=True)
+                    print(printable(f"finished before: {last_line(record, recipe, folder)}"), flush=True)
                 return record
             setup = open_setup(method, processes, checkpoint)
             loop = Loop(setup, Stepper(setup), folder, checkpoint)
