@@ -260,11 +260,15 @@ def _cut(recipe: Recipe, data: Data) -> tuple[int, int]:
 
 
 def _check_shares(setup: Setup) -> None:
-    """Refuse processes without a sample where all samples are looked at together: what fills their place would count.
+    """Refuse shares that cannot be trained on.
 
     Raises:
-        RecipeError: if a process has none.
+        RecipeError: if samples are mixed and one has no partner, or a process has no sample where all samples are looked
+            at together, so that what fills its place would count.
     """
+    if setup.recipe.mixes and setup.part_size % 2:
+        expected, found = "an even number of samples in each part", str(setup.part_size)
+        raise RecipeError("mixup and cutmix need pairs", where="batch_size", expected=expected, found=found)
     compared = "sync_bn" if setup.recipe.sync_bn else "batch_size" if setup.task.compares_samples else None
     if compared and not min(setup.shares):
         what, expected = "a process has no sample of a part", f"at least {setup.processes.world_size} samples in each"

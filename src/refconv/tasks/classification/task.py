@@ -135,9 +135,6 @@ def make_mixing(recipe: Recipe, info: DataInfo, processes: Processes, *, part_si
     """Return what mixes this process's samples and labels of a batch of all, if the recipe asks for it."""
     if not recipe.mixes:
         return None
-    if part_size % 2:
-        expected = "an even number of samples in each part"
-        raise RecipeError("mixup and cutmix need pairs", where="batch_size", expected=expected, found=str(part_size))
     if recipe.cutmix and len(info.input_size) != 3:
         raise RecipeError("cutmix needs images", where="cutmix", found=f"samples of shape {list(info.input_size)}")
     mixed: dict[str, Any] = {
