@@ -226,7 +226,7 @@ def test_progress_is_shown_as_plain_lines_in_a_pipe(tmp_path, capsys):
         ({"num_classes": 9}, DataError, "digits: the data has more classes .* num_classes = 9, found 10"),
         ({"include": "blocks.99"}, SettingError, "blocks.99"),
         ({"batch_size": 2000, "grad_accum_steps": 2}, RecipeError, "an epoch has fewer samples than a batch"),
-        ({"mixup": 0.2, "batch_size": 127}, RecipeError, "batch_size: mixup and cutmix need pairs; expected an even number"),
+        ({"mixup": 0.2, "batch_size": 127}, RecipeError, "batch_size: mixup and cutmix need pairs; expected an even"),
         ({"device": "cuda:77"}, RunError, "no such device"),
     ],
     ids=lambda value: "+".join(value) if isinstance(value, dict) else "",

@@ -263,8 +263,8 @@ def _check_shares(setup: Setup) -> None:
     """Refuse shares that cannot be trained on.
 
     Raises:
-        RecipeError: if samples are mixed and one has no partner, or a process has no sample where all samples are looked
-            at together, so that what fills its place would count.
+        RecipeError: if samples are mixed and one has no partner, or a process has no sample where all samples are
+            looked at together, so that what fills its place would count.
     """
     if setup.recipe.mixes and setup.part_size % 2:
         expected, found = "an even number of samples in each part", str(setup.part_size)
