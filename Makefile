@@ -29,8 +29,10 @@ test-integrations: $(INTEGRATIONS:%=test-integrations-%)
 test-integrations-%: $(ENVIRONMENTS)/%/.ready
 	OMP_NUM_THREADS=1 $(ENVIRONMENTS)/$*/bin/python -m pytest tests/integrations/$* -m integrations -q
 
+# FIGURES=1 keeps what was found for docs/reliability.md.
 test-faults: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m faults -n 2 --dist worksteal -q -rs
+	$(if $(FIGURES),rm -f benchmarks/reliability.jsonl)
+	$(if $(FIGURES),REFCONV_FIGURES=benchmarks/reliability.jsonl) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m faults -n 2 --dist worksteal -q -rs
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest tests -m gpu -q -rs

@@ -17,6 +17,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from faults.figures import figures  # noqa: F401  # a fixture for every test
 from refconv.named_code import trusting
 
 settings.register_profile("default", derandomize=True, deadline=None)

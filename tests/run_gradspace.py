@@ -1,4 +1,4 @@
-"""Gradient space in two processes, run twice by tests/gradspace/test_processes.py: prints what agreed."""
+"""Gradient space in two or three processes, started by tests/gradspace/test_processes.py: prints what agreed."""
 
 import copy
 import os
@@ -27,7 +27,7 @@ def network(seed=0):
 
 def images(part):
     torch.manual_seed(7)
-    return torch.randn(4, 3, 20, 20, dtype=torch.float64)[part]
+    return torch.randn(6, 3, 20, 20, dtype=torch.float64)[part]
 
 
 def optimizer_of(model, **more):
@@ -57,8 +57,8 @@ def same(found, expected):
 def sharded(seed=0, **more):
     model = network(seed)
     for child in (model.depthwise, model.grouped):
-        fully_shard(child, mesh=init_device_mesh("cpu", (2,)))
-    fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
+        fully_shard(child, mesh=init_device_mesh("cpu", (torch.distributed.get_world_size(),)))
+    fully_shard(model, mesh=init_device_mesh("cpu", (torch.distributed.get_world_size(),)))
     return model, optimizer_of(model, **more)
 
 
@@ -151,7 +151,7 @@ def check_replaced(part):
     model = network()
     optimizer = optimizer_of(model)
     names = {parameter: name for name, parameter in model.named_parameters()}
-    fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
+    fully_shard(model, mesh=init_device_mesh("cpu", (torch.distributed.get_world_size(),)))
     now = dict(model.named_parameters())
     for group in optimizer.param_groups:
         group["params"] = [now[names[parameter]] for parameter in group["params"]]
@@ -163,7 +163,8 @@ def main():
     torch.distributed.init_process_group("gloo")
     torch.set_num_threads(1)
     rank = torch.distributed.get_rank()
-    part = slice(2 * rank, 2 * rank + 2)
+    share = 6 // torch.distributed.get_world_size()
+    part = slice(share * rank, share * rank + share)
     checks = {
         "ddp": lambda: check_ddp(part),
         "fsdp": lambda: check_fsdp(part),

@@ -1,6 +1,7 @@
 """Code that files name is imported only if the user named or trusts it."""
 
 import json
+import pickle
 import sys
 
 import pytest
@@ -13,8 +14,9 @@ from refconv.engine import Recipe, train
 from refconv.errors import SettingError, TrustError
 from refconv.models import builders
 from refconv.models.model_folder import load_model_folder
-from refconv.named_code import SOURCES, check_trusted, names_code, trusting
+from refconv.named_code import SOURCES, check_trusted, inherit, names_code, trusting
 from refconv.recipe.code import code_of
+from refconv.studies.remote import Errand
 
 NETS = """
 import pathlib
@@ -152,3 +154,16 @@ def test_all_settings_that_may_name_code_are_looked_at():
     assert code_of(Recipe(**named)) == list(named.values())
     fields = {name for name, field in Recipe.__dataclass_fields__.items() if "module:" in field.metadata["help"]}
     assert fields == set(named)
+
+
+def test_runs_elsewhere_trust_what_the_command_trusts():
+    """A run of a study is given to another process or machine with the names that are trusted here."""
+    with trusting(False):
+        refconv.trust("my_nets")
+        errand = pickle.dumps(Errand(None, "all", 1, "7"))
+    with pytest.raises(TrustError, match="my_nets:small"):
+        check_trusted(["my_nets:small"], where="a run")
+    inherit(pickle.loads(errand).trusted)
+    check_trusted(["my_nets:small"], where="a run")
+    with pytest.raises(TrustError, match="others:small"):
+        check_trusted(["others:small"], where="a run")

@@ -132,3 +132,21 @@ def test_citation_names_this_version():
     assert version is not None
     assert f"\nversion: {version[1]}\n" in citation
     assert "doi: 10.1109/TNNLS.2025.3552654" in citation
+
+
+def test_reliability_shows_its_record():
+    reliability = script("reliability")
+    assert figures(part("docs/reliability.md", "figures")) == figures(reliability.figures(reliability.lines()))
+
+
+def test_the_last_figures_of_a_test_count_and_promises_are_summed(tmp_path):
+    reliability = script("reliability")
+    path = tmp_path / "reliability.jsonl"
+    rows = [("files", "a[x]", 5, 4), ("files", "a[x]", 5, 5), ("files", "b", 1000, 999), ("code", "c", 2, 2)]
+    names = ("promise", "test", "tried", "right")
+    path.write_text("".join(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in rows))
+    shown = reliability.figures(reliability.lines(path))
+    assert "| files | 1,005 | 1,004 |" in shown
+    assert "| code | 2 | 2 |" in shown
+    assert "| files | `a[x]` | 5 | 5 |" in shown
+    assert reliability.figures(reliability.lines(tmp_path / "none.jsonl")).startswith("Open")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 Part = str | None  #: A part of a message, or that it has none
+_LONGEST = 1000  # characters of a part of a message
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
@@ -51,6 +53,10 @@ def _named(character: str) -> str:
     return "\\u007f" if character == "\x7f" else json.dumps(character)[1:-1]
 
 
+def _shortened(part: Part) -> Part:
+    return part if part is None or len(part) <= _LONGEST else f"{part[:_LONGEST]} ..."
+
+
 class RefconvError(ValueError):
     """A mistake in what was given to refconv, not a bug in refconv.
 
@@ -72,11 +78,43 @@ class RefconvError(ValueError):
     def __init__(
         self, what: str, *, where: Part = None, expected: Part = None, found: Part = None, remedy: Part = None
     ) -> None:
+        where, expected, found, remedy = map(_shortened, (where, expected, found, remedy))
         self.what, self.where, self.expected, self.found, self.remedy = what, where, expected, found, remedy
         pairs = ("expected", expected), ("found", found)
         contrast = ", ".join(f"{word} {value}" for word, value in pairs if value is not None)
         line = ("" if where is None else f"{where}: ") + "; ".join(filter(None, (what, contrast, remedy)))
         super().__init__(printable(" ".join(line.split())))
+
+
+@contextlib.contextmanager
+def in_one_line(
+    kind: type[RefconvError], what: str, *, where: str, expected: Part = None, remedy: Part = None
+) -> Iterator[None]:
+    """Say in one line whatever another library raises while it reads a file: what that is depends on the damage.
+
+    Only calls of such libraries belong inside. Errors of ours pass.
+
+    Raises:
+        RefconvError: of the kind that is given.
+
+    Example:
+        >>> with in_one_line(DataError, "unreadable sound", where="a.wav"):
+        ...     raise KeyError("chunk")
+        Traceback (most recent call last):
+        ...
+        refconv.errors.DataError: a.wav: unreadable sound; found KeyError: 'chunk'
+    """
+    try:
+        yield
+    except RefconvError:
+        raise
+    except Exception as error:
+        own = type(error).__name__
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        # What systems and libraries say about values is a sentence; the message of a KeyError is not.
+        told = isinstance(error, (OSError, ValueError)) and not isinstance(error, UnicodeError)
+        found = " ".join(lines)[:200] if told and lines else f"{own}: {lines[0][:200]}" if lines else own
+        raise kind(what, where=where, expected=expected, found=found, remedy=remedy) from error
 
 
 class SettingError(RefconvError):
@@ -97,6 +135,10 @@ class CheckpointError(RefconvError):
 
 class TrustError(RefconvError):
     """A file that names code to run, which the user has not named and does not trust."""
+
+
+class RecordError(RefconvError):
+    """A record in a JSON file that is missing, damaged, changed or of another form."""
 
 
 class RecipeError(RefconvError):

@@ -82,6 +82,16 @@ def _is_trusted(name: str) -> bool:
     return bool(_trusted & {name, *(".".join(parts[:count]) for count in range(1, len(parts) + 1))})
 
 
+def trusted() -> frozenset[str]:
+    """Return what is trusted now, for another process, which takes it by :func:`inherit`."""
+    return frozenset(_trusted)
+
+
+def inherit(names: frozenset[str]) -> None:
+    """Trust what the process trusted that gave this one its work."""
+    _trusted.update(names)
+
+
 @contextlib.contextmanager
 def trusting(everything: bool) -> Iterator[None]:
     """Trust every name within the block, if asked to, and forget there what was named before it."""

@@ -10,6 +10,8 @@ import functools
 import importlib
 from dataclasses import KW_ONLY, dataclass
 
+from refconv.errors import SettingError
+
 TASKS = (
     "classification", "detection", "segmentation", "restoration", "multilabel", "binary", "regression", "embedding",
 )  # fmt: skip
@@ -131,10 +133,10 @@ def measures_of(task: str) -> TaskMeasures:
     """Return what a task measures.
 
     Raises:
-        KeyError: if there is no such task.
+        SettingError: if there is no such task.
     """
     if task not in TASKS:
-        raise KeyError(task)
+        raise SettingError("unknown task", where="task", expected=", ".join(TASKS), found=repr(task))
     found: TaskMeasures = importlib.import_module(f"refconv.tasks.{task}.measures").MEASURES
     return found
 

@@ -149,7 +149,10 @@ def test_main_shows_a_bug_whole(tmp_path):  # in a command that needs no torch
 
 @pytest.mark.parametrize(
     ("error", "words"),
-    [(KeyboardInterrupt(), ""), (StoppedError("stopped; resume so"), "refconv: stopped; resume so\n")],
+    [
+        (KeyboardInterrupt(), "refconv: stopped; nothing was lost: the same command starts again\n"),
+        (StoppedError("stopped; resume so"), "refconv: stopped; resume so\n"),
+    ],
 )
 def test_main_ends_with_130_when_interrupted(monkeypatch, capsys, error, words):
     def interrupted(*arguments, **settings):

@@ -17,6 +17,7 @@ def test_processes_take_the_samples_that_timms_sampler_gives_them(times, world_s
         sampler = RepeatAugSampler(range(61), world_size, rank, shuffle=False, num_repeats=times, selected_round=0)
         expected = order[torch.tensor(list(sampler))]
         share = {"batch_size": batch, "rank": rank, "world_size": world_size}
+        share["batch_size"] *= world_size
         found = torch.cat(train_index_batches(samples, seed=3, epoch=2, repeats=times, **share))
         whole = 61 // (batch * world_size) * batch  # timm fills the last batch up, which is left out here
         assert len(found) == whole
@@ -42,7 +43,7 @@ def test_one_process_sees_in_a_step_what_several_see_together(world_size):
     data = open_data("digits", augmentation=Augmentation(pad_crop=2, hflip=0.5))
     share = {"seed": 1, "epoch": 4, "repeats": 3}
     for number, (samples, labels) in enumerate(data.train_batches(batch_size=16, **share)):
-        own = {**share, "batch_size": 16 // world_size, "world_size": world_size, "first_batch": number}
+        own = {**share, "batch_size": 16, "world_size": world_size, "first_batch": number}
         parts = [next(data.train_batches(**own, rank=rank)) for rank in range(world_size)]
         woven = torch.stack([part for part, _ in parts], dim=1).flatten(0, 1)
         assert torch.equal(woven, samples)

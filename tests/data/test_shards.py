@@ -79,7 +79,7 @@ def test_what_cannot_be_used_is_one_line(both, tmp_path):
     )
     with tarfile.open(shards / "train-2.tar", "w") as tar:
         add(tar, "9.cls", b"first")
-    refused("train-2.tar: unreadable shard; found invalid literal")
+    refused("train-2.tar: unreadable shard; found expected a number")
     with tarfile.open(shards / "train-2.tar", "w:gz") as tar:
         add(tar, "9.cls", b"1")
     refused("train-2.tar: unreadable shard; .* unpack compressed shards to .tar")

@@ -10,7 +10,9 @@ from refconv.data.splits import (
     epoch_order,
     eval_index_batches,
     held_out,
+    share_of,
     stratified_split,
+    taken_by,
     train_index_batches,
     validation_split,
 )
@@ -53,7 +55,7 @@ def test_balanced_batches_start_anywhere_and_follow_from_seed_and_epoch():
 
 def test_processes_share_balanced_batches_class_by_class():
     whole = balanced(batch_size=8)
-    halves = [balanced(batch_size=4, world_size=2, rank=rank) for rank in (0, 1)]
+    halves = [balanced(world_size=2, rank=rank) for rank in (0, 1)]
     assert torch.equal(torch.stack(whole), torch.cat([torch.stack(half) for half in halves], dim=1))
     assert all(len(classes_of(batch).unique()) == 1 for half in halves for batch in half)
 
@@ -70,9 +72,9 @@ def test_no_sample_is_taken_again_before_the_others_of_its_class_were():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"per_class": 3}, "cut into classes; expected a divisor of 8, the samples of a batch in one part and process"),
+        ({"per_class": 3}, "cut into classes; expected a divisor of 8, the samples of a batch in one part"),
         ({"per_class": 2}, "too few classes for a batch; expected 4 classes in the training data, found 3; give"),
-        ({"world_size": 2}, "too few classes for a batch; expected 4 classes"),
+        ({"batch_size": 16}, "too few classes for a batch; expected 4 classes"),
     ],
 )
 def test_balanced_batches_that_cannot_be_made_are_refused(settings, message):
@@ -186,34 +188,28 @@ def test_epoch_order_puts_every_sample_everywhere_equally_often():
 
 @given(
     size=st.integers(1, 60),
-    batch_size=st.integers(1, 12),
+    batch_size=st.integers(1, 40),
     world_size=st.integers(1, 4),
     seed=st.integers(0, 2**62),
     data=st.data(),
 )
 def test_train_index_batches_divide_one_order_over_processes(size, batch_size, world_size, seed, data):
-    if size < world_size:
-        with pytest.raises(DataError, match="too few training samples"):
-            batch_count(size, batch_size=batch_size, world_size=world_size)
-        return
     settings = {"seed": seed, "batch_size": batch_size, "world_size": world_size}
     ranks = [batches(size, rank=rank, **settings) for rank in range(world_size)]
-    count = batch_count(size, batch_size=batch_size, world_size=world_size)
+    count = batch_count(size, batch_size=batch_size)
     assert {len(rank) for rank in ranks} == {count}
-    # Step by step, the processes together see what one process with the whole batch sees.
-    alone = batches(size, seed=seed, batch_size=batch_size * world_size)
-    assert [flat(rank[step] for rank in ranks) for step in range(count)] == alone
+    # Step by step, the processes together see what one process sees, but for those that have to fill their place.
+    alone = batches(size, seed=seed, batch_size=batch_size)
+    few = min(size, batch_size)
+    for step in range(count):
+        assert flat(rank[step] for rank in ranks[:few]) == alone[step]
+        assert all(rank[step] == alone[step][:1] for rank in ranks[few:])
     # No sample twice; only an incomplete last batch is left out.
     seen = flat(alone)
-    assert len(seen) == len(set(seen)) == min(size, count * batch_size * world_size)
-    assert size - len(seen) < batch_size * world_size
+    assert len(seen) == len(set(seen)) == min(size, count * batch_size)
+    assert size - len(seen) < batch_size
     first = data.draw(st.integers(0, count))
     assert batches(size, rank=0, first_batch=first, **settings) == ranks[0][first:]
-
-
-def test_train_index_batches_of_two_processes_see_every_sample_once():
-    ranks = [batches(64, rank=rank, world_size=2) for rank in (0, 1)]
-    assert sorted(flat(ranks[0] + ranks[1])) == list(range(64))
 
 
 def test_train_index_batches_keep_a_set_smaller_than_one_batch():
@@ -221,9 +217,21 @@ def test_train_index_batches_keep_a_set_smaller_than_one_batch():
     assert [len(batches(3, batch_size=8, rank=rank, world_size=2)[0]) for rank in (0, 1)] == [2, 1]
 
 
-def test_batch_count_refuses_fewer_samples_than_processes():
-    with pytest.raises(DataError, match=r"too few training samples.*4 processes, found 3.*fewer processes"):
-        batch_count(3, batch_size=8, world_size=4)
+@given(half=st.integers(1, 20), world_size=st.integers(1, 5), woven=st.booleans())
+def test_shares_are_even_disjoint_and_complete_and_pairs_stay_together(half, world_size, woven):
+    size = 2 * half
+    for pairs, unit in ((False, 1), (True, 2)):
+        how = {"world_size": world_size, "pairs": pairs, "woven": woven}
+        shares = [share_of(size, rank=rank, **how) for rank in range(world_size)]
+        assert sorted(flat(share.tolist() for share in shares)) == list(range(size))
+        lengths = [len(share) for share in shares]
+        assert lengths == sorted(lengths, reverse=True)  # the first process, which writes, always has some
+        assert max(lengths) - min(lengths) <= unit
+        taken = [taken_by(size, rank=rank, **how) for rank in range(world_size)]
+        assert all(len(own) for own in taken)
+        if pairs:
+            assert all(torch.equal(own.flip(0), size - 1 - own) for own in taken)
+    assert share_of(size, rank=0, world_size=1, pairs=True).tolist() == list(range(size))
 
 
 @given(size=st.integers(0, 50), batch_size=st.integers(1, 12), world_size=st.integers(1, 4))

@@ -226,7 +226,7 @@ def test_progress_is_shown_as_plain_lines_in_a_pipe(tmp_path, capsys):
         ({"num_classes": 9}, DataError, "digits: the data has more classes .* num_classes = 9, found 10"),
         ({"include": "blocks.99"}, SettingError, "blocks.99"),
         ({"batch_size": 2000, "grad_accum_steps": 2}, RecipeError, "an epoch has fewer samples than a batch"),
-        ({"mixup": 0.2, "batch_size": 127}, RecipeError, "need pairs"),
+        ({"mixup": 0.2, "batch_size": 127}, RecipeError, "batch_size: mixup and cutmix need pairs; expected an even"),
         ({"device": "cuda:77"}, RunError, "no such device"),
     ],
     ids=lambda value: "+".join(value) if isinstance(value, dict) else "",
@@ -590,21 +590,22 @@ def test_a_lower_rate_is_advised_only_where_the_rate_is_to_blame(settings, words
         train(recipe(epochs=2, **settings), tmp_path / "run", show=False)
 
 
-@pytest.mark.parametrize(("split", "step", "kept"), [("validation", 20, 10), ("test", 20, 20)])
+@pytest.mark.parametrize(("split", "step", "kept"), [("validation", 20, 10), ("end", 20, 10), ("test", 20, 20)])
 def test_a_loss_of_an_evaluation_that_is_not_finite_stops_the_run(split, step, kept, tmp_path, monkeypatch):
     def diverged(self, model, data, part, **rest):
         found = honest(self, model, data, part, **rest)
         evaluated.append(part)
-        # The validation split is seen at the start and after each of two epochs, then the test split.
-        broken = len(evaluated) == (3 if split == "validation" else 4)
+        # The validation split is seen at the start, after each of two epochs and at the end, then the test split.
+        broken = len(evaluated) == {"validation": 3, "end": 4, "test": 5}[split]
         return dataclasses.replace(found, loss=math.nan) if broken else found
 
     honest, evaluated = Classification.evaluate, []
     monkeypatch.setattr(Classification, "evaluate", diverged)
-    words = f"step {step}: the loss on the {split} split is not finite; the checkpoint of step {kept} is kept; lower"
+    which = "test" if split == "test" else "validation"
+    words = f"step {step}: the loss on the {which} split is not finite; the checkpoint of step {kept} is kept"
     with pytest.raises(TrainingError, match=words):
         train(recipe(val_split=0.1), tmp_path / "run", show=False)
-    assert evaluated[-1] == ("val" if split == "validation" else "test")
+    assert evaluated[-1] == ("test" if split == "test" else "val")
     assert Checkpoint.load(tmp_path / "run/checkpoint.pt").step == kept
     assert not (tmp_path / "run/record.json").exists()
 

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from refconv.data import DataInfo
+from refconv.data.splits import taken_by
 from refconv.engine.stepping import Stepper, make_schedule, medians, step_seconds
 from refconv.errors import LayerError, RecipeError
 from refconv.models.networks import mobilenet_small
@@ -228,30 +229,60 @@ def test_processes_with_other_numbers_of_pixels_average_to_the_mean_over_all():
     expected = maps_gradients(*batch)
     Apart.total = float((batch[1] != 255).sum())
     cut = in_parts(*batch, 4)
-    shares = [maps_step(cut[2 * rank : 2 * rank + 2], Apart(rank, 2, torch.device("cpu")), parts=4) for rank in (0, 1)]
+    shares = [maps_step(cut[2 * rank : 2 * rank + 2], Apart(rank, 2, torch.device("cpu")), parts=2) for rank in (0, 1)]
     for first, second, wanted in zip(shares[0][1], shares[1][1], expected, strict=True):
         torch.testing.assert_close((first + second) / 2, wanted, **TOLERANCE)  # as DDP averages
     whole, _, _ = maps_step([batch])
     torch.testing.assert_close((shares[0][0] + shares[1][0]) / 2, whole, **TOLERANCE)
 
 
-def test_uneven_shares_of_few_samples_average_to_the_mean_over_all():
-    """Of five samples two processes have three and two."""
-    inputs, labels = batch(5)
-    model = plain_model()
-    F.cross_entropy(model(inputs), labels).backward()
-    expected = [parameter.grad.clone() for parameter in model.parameters()]
-    Apart.total, found = 5.0, []
-    for rank, own in enumerate((slice(0, 3), slice(3, 5))):
-        recipe = Recipe(model="m", data="digits", opt="momentum", lr=0.1, sched="none")
-        processes = Apart(rank, 2, torch.device("cpu"))
-        made = Stepper(setup_of(model, recipe, INFO, processes, steps_per_epoch=1, part_size=4, even=False))
-        state = copy.deepcopy(model.state_dict())
-        made.step(0, [(inputs[own], labels[own])])
-        found.append([parameter.grad.clone() for parameter in model.parameters()])
-        model.load_state_dict(state)
-    for first, second, wanted in zip(*found, expected, strict=True):
-        torch.testing.assert_close((first + second) / 2, wanted, rtol=1e-5, atol=1e-6)
+def shared_step(model, batch, rank, world_size, **settings):
+    """Return the gradients of one process's step on its share of a batch of one part, and put the weights back."""
+    recipe = Recipe(
+        model="m", data="digits", opt="momentum", lr=0.1, sched="none", batch_size=len(batch[1]), **settings
+    )
+    processes = Apart(rank, world_size, torch.device("cpu"))
+    made = Stepper(setup_of(model, recipe, INFO, processes, steps_per_epoch=1, part_size=len(batch[1])))
+    own = taken_by(len(batch[1]), rank=rank, world_size=world_size, pairs=recipe.mixes)
+    state = copy.deepcopy(model.state_dict())
+    made.step(3, [(batch[0][own], batch[1][own])])
+    model.load_state_dict(state)
+    return [parameter.grad.clone() for parameter in model.parameters()]
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 5, 8, 10])
+@pytest.mark.parametrize(
+    ("settings", "counted"),
+    [
+        ({}, lambda labels: float(len(labels))),
+        ({"mixup": 0.4, "cutmix": 1.0, "mixup_mode": "elem"}, lambda labels: float(len(labels))),
+        ({"loss": "cross_entropy", "loss_kwargs": {"weight": [1.0, 5.0, 0.1, 2.0]}}, lambda labels: float(
+            torch.tensor([1.0, 5.0, 0.1, 2.0])[labels].sum())),
+    ],
+    ids=["plain", "mixed", "weighted classes"],
+)  # fmt: skip
+def test_three_processes_average_to_the_step_of_one_whatever_their_shares(settings, counted, size):
+    """Some have one sample more than others, and some none."""
+    if "mixup" in settings and size % 2:
+        size += 1
+    inputs, labels = batch(size, torch.float64)
+    labels = labels.flip(0)
+    model = plain_model(torch.float64)
+    Apart.total = counted(labels)
+    expected = shared_step(model, (inputs, labels), 0, 1, **settings)
+    shares = [shared_step(model, (inputs, labels), rank, 3, **settings) for rank in range(3)]
+    for *own, wanted in zip(*shares, expected, strict=True):
+        torch.testing.assert_close(sum(own) / 3, wanted, rtol=1e-5, atol=1e-7)  # the loss is computed in float32
+    if size == 5 and not settings:  # the neighbour: each process counts alike
+        means = []
+        for share in torch.arange(size).tensor_split(3):
+            model.zero_grad()
+            F.cross_entropy(model(inputs[share]), labels[share]).backward()
+            means.append([parameter.grad.clone() for parameter in model.parameters()])
+        distance = max(
+            float((sum(own) / 3 - wanted).abs().max()) for *own, wanted in zip(*means, expected, strict=True)
+        )
+        assert distance > 1e-3
 
 
 DISTRIBUTED = """
@@ -264,7 +295,7 @@ torch.set_num_threads(1)
 with joined("cpu") as processes:
     cut = in_parts(*maps_batch(), 4)
     rank = processes.rank
-    loss, gradients, _ = maps_step(cut[2 * rank : 2 * rank + 2], processes, parts=4)
+    loss, gradients, _ = maps_step(cut[2 * rank : 2 * rank + 2], processes, parts=2)
     torch.save(gradients, f"{sys.argv[1]}/{rank}.pt")
 """
 

@@ -5,9 +5,10 @@ import copy
 import pytest
 import timm
 import torch
-from timm.layers import convert_sync_batchnorm
+from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 from torch import nn
 
+from refconv.engine import synchronising
 from refconv.engine.synchronising import separate_norms, synchronise_norms
 from refconv.errors import RecipeError
 from refconv.process.distributed import Processes
@@ -61,5 +62,38 @@ def test_one_process_keeps_its_norms():
 def test_what_cannot_be_synchronised_is_said():
     with pytest.raises(RecipeError, match="sync_bn: Sequential has no batch norms to synchronise; leave it out"):
         synchronise_norms(nn.Sequential(nn.Conv2d(1, 2, 3)), TWO)
-    with pytest.raises(RecipeError, match="on accelerators only; found 2 processes on the CPU"):
-        synchronise_norms(networks()[0], Processes(0, 2, torch.device("cpu")))
+    with pytest.raises(RecipeError, match="synchronised on cpu and cuda only; found 2 processes on mps; leave it out"):
+        synchronise_norms(networks()[0], Processes(0, 2, torch.device("mps")))
+
+
+@pytest.mark.parametrize(
+    ("norm", "shape"),
+    [
+        (nn.BatchNorm1d(3, momentum=None), (6, 3)),
+        (nn.BatchNorm1d(3, affine=False), (6, 3, 5)),
+        (nn.BatchNorm2d(3, track_running_stats=False), (6, 3, 4, 5)),
+        (nn.BatchNorm3d(3, eps=0.1), (6, 3, 2, 4, 5)),
+        (BatchNormAct2d(3), (6, 3, 4, 5)),
+    ],
+    ids=["mean of batches", "no affine", "no statistics", "3d", "timm"],
+)
+def test_norms_on_the_cpu_are_those_of_torch(norm, shape, monkeypatch):
+    """Of one share, which is the whole; tests/faults/test_many_processes.py has several."""
+    norm = norm.double()
+    whole = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(shape, dtype=torch.float64)
+    other = nn.Sequential(copy.deepcopy(norm))
+    for _ in range(2):
+        expected = norm(whole)
+    (expected * weights).sum().backward()
+    synchronise_norms(other, Processes(0, 3, torch.device("cpu")))
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(synchronising._Sum, "apply", lambda mine: mine)
+    again = whole.detach().clone().requires_grad_()
+    for _ in range(2):
+        found = other(again)
+    (found * weights).sum().backward()
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(again.grad, whole.grad)
+    torch.testing.assert_close(dict(other[0].named_buffers()), dict(norm.named_buffers()))
+    assert other.eval()(again).shape == shape

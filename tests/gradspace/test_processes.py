@@ -1,12 +1,15 @@
-"""Two processes: DDP and FSDP2 train as one process does, FSDP2 resumes, and random starts agree."""
+"""Two and three processes: DDP and FSDP2 train as one process does, FSDP2 resumes, and random starts agree."""
 
 from pathlib import Path
 
-from two_processes import two_processes
+import pytest
+
+from several_processes import several_processes
 
 
-def test_two_processes_train_as_one():
-    first, _ = two_processes(Path(__file__).parents[1] / "run_gradspace.py")
+@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.faults)])
+def test_several_processes_train_as_one(count):
+    first, *_ = several_processes(count, Path(__file__).parents[1] / "run_gradspace.py")
     agreed = [line.removesuffix(": agrees") for line in first.splitlines() if line.endswith(": agrees")]
     assert agreed == [
         "ddp",

@@ -110,7 +110,7 @@ def test_runs_on_disk_are_noted_in_a_new_journal(noted, tmp_path, monkeypatch):
     ("line", "words"),
     [
         ("{", "line 1: a damaged entry of the journal"),
-        ('{"run": "../elsewhere"}', "is outside of the study's folder"),
+        ('{"run": "../elsewhere", "recipe": {}, "record": null, "diverged": ""}', "is outside of the study's folder"),
         ('{"run": "base/a/seed-0", "recipe": {"modl": "m"}, "record": null, "diverged": "x"}', "unknown key"),
         ('{"run": "base/a/seed-0"}', "'recipe'"),
     ],

@@ -3,8 +3,8 @@
 import pytest
 
 from refconv.errors import StudyError
+from refconv.records import tomllib
 from refconv.studies import read_study
-from refconv.studies.reading import tomllib
 from small_studies import TINY, changed, study, write
 
 

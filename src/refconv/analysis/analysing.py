@@ -23,7 +23,7 @@ from refconv.engine.run_record import RunRecord, command, hardware, versions
 from refconv.errors import RefconvError, RunError, SettingError
 from refconv.measures.facts import FACTS_FILE, PairFacts, SideFacts
 from refconv.models.opening import Opened, open_pair
-from refconv.models.run_folder import RunFolder
+from refconv.models.run_folder import AGAIN, RunFolder, writing
 from refconv.process import progress
 from refconv.process.progress import column
 from refconv.recipe.rules import space_of
@@ -54,7 +54,7 @@ class Analysis:
     def write(self, folder: Path | str) -> None:
         """Write a JSON file per record, and pair.json last; records of measures that ``facts`` does not name go."""
         place = Path(folder)
-        try:
+        with writing(place, AGAIN):
             place.mkdir(parents=True, exist_ok=True)
             (place / FACTS_FILE).unlink(missing_ok=True)
             for name in (*WEIGHT_MEASURES, *DATA_MEASURES, SCORES):
@@ -64,8 +64,6 @@ class Analysis:
             for name, record in self.records.items():
                 record.write(place / f"{name}.json")
             self.facts.write(place / FACTS_FILE)
-        except OSError as error:
-            raise RunError("cannot write the records", where=str(place), found=str(error)) from error
 
 
 class Display(progress.Display):

@@ -13,6 +13,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from refconv.cli.extras import without_commands
 
         return without_commands(error, arguments)
+    except KeyboardInterrupt:  # while the packages are imported
+        import sys
+
+        from refconv.cli.extras import STOPPED
+
+        print(STOPPED, file=sys.stderr)
+        return 130
     return app.main(arguments)
 
 

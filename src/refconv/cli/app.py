@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -15,10 +16,11 @@ import typer
 from refconv.cli.absent import ABSENT, USUAL
 from refconv.cli.arguments import spread
 from refconv.cli.commands import HELP, LOOKS, LazyGroup
-from refconv.cli.extras import ABOUT, not_installed
-from refconv.cli.saying import say
+from refconv.cli.extras import ABOUT, STOPPED, not_installed
+from refconv.cli.saying import say, unwritten
 from refconv.errors import RefconvError, RefconvWarning, did_you_mean, printable
-from refconv.process.interruption import StoppedError, status_of_stop
+from refconv.process.interruption import INTERRUPTED, StoppedError, status_of_stop
+from refconv.process.shortage import shortage
 from refconv.process.volume import quiet
 
 # A traceback, which is a bug, has the exit status 1, an interruption 130, and 128 with its number after another signal.
@@ -49,6 +51,25 @@ def refconv(version: Annotated[bool, _VERSION] = False) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``refconv`` with these arguments, by default those of the process, and return the exit status."""
+    status = _run(arguments)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _abandon_output()
+    except OSError as error:  # such as a log on a full disk
+        print(f"refconv: error: {unwritten(error)}", file=sys.stderr)
+        _abandon_output()
+        return status or MISTAKE
+    return status
+
+
+def _abandon_output() -> None:
+    """Let what is left of the output go nowhere: Python would complain at its end, with a status of its own."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     command = typer.main.get_command(app)
     given = sys.argv[1:] if arguments is None else list(arguments)
     if given and (named := command.commands.get(given[0])) is not None:  # type: ignore[attr-defined]  # a group's
@@ -58,6 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _warnings_as_lines():
             status = command.main(args=given, prog_name="refconv", standalone_mode=False)
+            if status == INTERRUPTED:  # so typer says it
+                raise KeyboardInterrupt
     except StoppedError as error:
         print(f"refconv: {error}", file=sys.stderr)
         return status_of_stop()
@@ -71,7 +94,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"refconv: error: {line}", file=sys.stderr)
         return MISTAKE
     except (typer.Abort, KeyboardInterrupt):
+        print(STOPPED, file=sys.stderr)
         return status_of_stop()
+    except (OSError, MemoryError, RuntimeError) as error:
+        if (lack := shortage(error)) is None:
+            raise
+        print(f"refconv: error: {lack}", file=sys.stderr)
+        return MISTAKE
     return status if isinstance(status, int) else 0
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,12 +11,9 @@ import typer
 from refconv.cli.options import Json, switch
 from refconv.cli.saying import say
 from refconv.errors import RunError
+from refconv.models.run_folder import AGAIN, write_whole
 from refconv.recipe import shipped
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from refconv.records import parsed_toml
 
 _NAME = Annotated[str, typer.Argument(metavar="NAME", help="of a recipe or study, as ls prints it")]
 
@@ -41,7 +36,7 @@ def ls(as_json: Json = False) -> None:
 def show(name: _NAME, as_json: Json = False) -> None:
     """Print a recipe or study."""
     text = shipped.named(name).read_text(encoding="utf-8")
-    say(json.dumps(tomllib.loads(text), ensure_ascii=False) + "\n" if as_json else text, nl=False)
+    say(json.dumps(parsed_toml(text), ensure_ascii=False) + "\n" if as_json else text, nl=False)
 
 
 def cp(
@@ -57,5 +52,5 @@ def cp(
         raise RunError("exists already", where=str(target), remedy="give another name, or --force to replace it")
     if not target.parent.is_dir():
         raise RunError("is no folder", where=str(target.parent), remedy="make it first, or give another place")
-    shutil.copyfile(source, target)
+    write_whole(target, source.read_bytes(), then=AGAIN)
     say(json.dumps({"file": str(target)}) if as_json else str(target))

@@ -7,9 +7,10 @@ fit into memory are rows: a shape, and batches of chosen samples, as float32 or 
 from __future__ import annotations
 
 import dataclasses
+import logging
+import math
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,7 +24,8 @@ from torch.nn import functional as F
 from refconv.data.images import PathTable, decode, open_image, reading
 from refconv.data.loading import load_batches
 from refconv.data.preprocessing import IMAGE_MODES
-from refconv.errors import DataError
+from refconv.data.sizes import check_expansion
+from refconv.errors import DataError, in_one_line
 
 SOUNDS = (".wav", ".flac", ".ogg", ".aiff", ".aif")
 ARRAYS = (".npy",)
@@ -242,14 +244,10 @@ def open_arrays(path: Path) -> dict[str, NDArray[Any]]:
     if path.is_dir():
         stored = {file.stem: _array(file, mapped=True) for file in sorted(path.glob("*.npy"))}
     else:
-        try:
-            # Opened here, since numpy leaves a file open that it cannot read.
-            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                stored = {name: file[name] for name in file.files}
-        except FileNotFoundError as error:
-            raise DataError("no such file or folder", where=str(path), remedy="give a .npz file or a folder") from error
-        except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise DataError("cannot be read", where=str(path), expected="a .npz file", found=str(error)) from error
+        if not path.exists():
+            raise DataError("no such file or folder", where=str(path), remedy="give a .npz file or a folder")
+        with in_one_line(DataError, "cannot be read", where=str(path), expected="a .npz file"):
+            stored = _members(path)
     named = {_role(name): array for name, array in stored.items()}
     if not {"x_train", "y_train"} <= named.keys():
         expected, found = "x_train, y_train, x_test and y_test", ", ".join(stored) or "no arrays"
@@ -273,11 +271,32 @@ def _role(name: str) -> str:
 
 
 def _array(path: Path, *, mapped: bool) -> NDArray[Any]:
-    try:
-        found: NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError("cannot be read", where=str(path), expected="a .npy file", found=str(error)) from error
-    return found
+    # Mapped in any case: an array that says it is larger than its file is refused before memory is asked for.
+    with in_one_line(DataError, "cannot be read", where=str(path), expected="a .npy file"):
+        found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return found if mapped else np.array(found)
+
+
+def _members(path: Path) -> dict[str, NDArray[Any]]:
+    """Read the arrays of a .npz file, each of which takes as much memory as its shape says, and as zip says."""
+    stored = {}
+    with path.open("rb") as opened, zipfile.ZipFile(opened) as archive:
+        check_expansion(path.stat().st_size, sum(member.file_size for member in archive.infolist()), where=str(path))
+        for member in archive.infolist():
+            # numpy would take memory for the shape in the head before it finds that the values are missing.
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(file)
+                needed = math.prod(shape) * dtype.itemsize
+                if dtype.hasobject or min(shape, default=0) < 0 or needed > member.file_size:
+                    found = f"{needed:,} bytes of {dtype} in {member.file_size:,}"
+                    raise DataError(
+                        "an array that its file does not hold", where=f"{path}: {member.filename}", found=found
+                    )
+            with archive.open(member) as file:
+                stored[member.filename.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
+    return stored
 
 
 def _image(path: str) -> NDArray[Any]:
@@ -285,13 +304,15 @@ def _image(path: str) -> NDArray[Any]:
     if Path(path).suffix.lower() in _TIFF:
         try:
             import tifffile
+
+            tifffile.logger().setLevel(logging.CRITICAL)  # what is wrong with a file is said in an error
         except ImportError as error:
             remedy = 'pip install "refconv[channels]"'
             raise DataError("needs tifffile, which is not installed", where=path, remedy=remedy) from error
-        try:
-            return np.asarray(tifffile.imread(path))
-        except (OSError, ValueError, tifffile.TiffFileError) as error:
-            raise DataError("unreadable image", where=path, found=str(error), remedy="repair or remove it") from error
+        remedy = "repair or remove it"
+        with in_one_line(DataError, "unreadable image", where=path, remedy=remedy), tifffile.TiffFile(path) as file:
+            check_expansion(Path(path).stat().st_size, file.series[0].nbytes, where=path)
+            return np.asarray(file.asarray())
     with reading(path), open_image(path) as image:
         if image.mode in {"RGBA", "LA", "CMYK", "La", "RGBa"}:
             return np.asarray(image)
@@ -309,10 +330,10 @@ def _soundfile(path: str) -> Any:
 
 def _sound(path: str) -> tuple[NDArray[Any], int]:
     soundfile = _soundfile(path)
-    try:
+    with in_one_line(DataError, "unreadable sound", where=path, remedy="repair or remove it"):
+        size = 4 * soundfile.info(path).frames * soundfile.info(path).channels
+        check_expansion(Path(path).stat().st_size, size, where=path)
         values, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (OSError, RuntimeError) as error:
-        raise DataError("unreadable sound", where=path, found=str(error), remedy="repair or remove it") from error
     if not len(values):
         raise DataError("an empty sound", where=path, remedy="remove it")
     return values.T if values.shape[1] > 1 else values[:, 0], int(rate)

@@ -19,7 +19,7 @@ from torch import Tensor
 from refconv.data.images import open_image
 from refconv.data.named_splits import parts_of
 from refconv.data.splits import Parts
-from refconv.errors import DataError
+from refconv.errors import DataError, in_one_line
 
 PREFIX = "hf"
 
@@ -76,12 +76,9 @@ def _tables(folder: Path, where: str) -> Any:
         raise DataError("no such folder", where=where, remedy="give the folder that save_to_disk wrote")
     from datasets import load_from_disk
 
-    try:
+    remedy = "give the folder that save_to_disk wrote"
+    with in_one_line(DataError, "cannot be opened", where=where, remedy=remedy):
         return load_from_disk(str(folder))
-    # What datasets and pyarrow raise for other folders and damaged files.
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        found, remedy = f"{type(error).__name__}: {error}", "give the folder that save_to_disk wrote"
-        raise DataError("cannot be opened", where=where, found=found, remedy=remedy) from error
 
 
 def _images(table: Any, where: str) -> ArrowImages:

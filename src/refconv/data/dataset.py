@@ -112,12 +112,11 @@ class Data(ABC):
         changed.info = dataclasses.replace(self.info, num_classes=len(matching.names), class_names=matching.names)
         return changed
 
-    def batches_per_epoch(self, *, batch_size: int, world_size: int = 1) -> int:
-        """Return how many batches of ``batch_size`` samples each process sees in an epoch."""
+    def batches_per_epoch(self, *, batch_size: int) -> int:
+        """Return how many batches of ``batch_size`` samples, of all processes together, there are in an epoch."""
         if self.per_class is not None:
-            cut = {"batch_size": batch_size, "world_size": world_size}
-            return balanced_batch_count(self.train_targets(), self.per_class, **cut)
-        return batch_count(len(self._present("train")), batch_size=batch_size, world_size=world_size)
+            return balanced_batch_count(self.train_targets(), self.per_class, batch_size=batch_size)
+        return batch_count(len(self._present("train")), batch_size=batch_size)
 
     def train_batches(
         self,
@@ -129,14 +128,16 @@ class Data(ABC):
         rank: int = 0,
         world_size: int = 1,
         repeats: float = 0.0,
+        pairs: bool = False,
     ) -> Iterator[Batch]:
-        """Yield one process's augmented batches of one epoch, counted from 0.
+        """Yield one process's share of the augmented batches of one epoch, counted from 0.
 
         They are pairs of samples and targets on the CPU: for classification samples [batch, *input_size] in float32
         and labels [batch] in int64. They are an exact function of the arguments: starting at ``first_batch`` gives the
-        tail of the whole sequence bit for bit. ``batch_size`` is of one process; an incomplete last batch is dropped,
-        unless it is the only one. With ``repeats`` an epoch has as many samples, each of them that often and augmented
-        anew each time.
+        tail of the whole sequence bit for bit. ``batch_size`` is of all processes together; an incomplete last batch is
+        dropped, unless it is the only one. With ``repeats`` an epoch has as many samples, each of them that often and
+        augmented anew each time. With ``pairs`` a share has the partners of its samples, with which they are mixed; see
+        :func:`refconv.data.splits.share_of`.
 
         Raises:
             DataError: if there are no or too few samples; while iterating, if a sample cannot be read.
@@ -145,7 +146,7 @@ class Data(ABC):
         share |= {"rank": rank, "world_size": world_size}
         indices = self._present("train")
         if self.per_class is None:
-            batches = train_index_batches(indices, repeats=repeats, **share)
+            batches = train_index_batches(indices, repeats=repeats, pairs=pairs, **share)
         else:
             batches = balanced_index_batches(indices, self.train_targets(), self.per_class, **share)
         return self._matched(self._load("train", batches, (seed, epoch)))
@@ -153,8 +154,8 @@ class Data(ABC):
     def eval_batches(self, split: Split, *, batch_size: int, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
         """Yield one process's share of a split, in order, not augmented, every sample exactly once.
 
-        Arguments and batches are those of :meth:`train_batches`, but the last batch may be smaller, and a process may
-        get none.
+        Batches have the form of those of :meth:`train_batches`. They are of ``batch_size`` samples in each process, the
+        last one perhaps of fewer, and a process may get none.
 
         Raises:
             DataError: if the split has no samples; while iterating, if a sample cannot be read.

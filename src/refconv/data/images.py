@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from refconv.errors import DataError
+from refconv.errors import DataError, in_one_line
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
 """The formats that are read, under PIL's names; JPEG includes MPO, PPM includes PGM and PBM."""
@@ -35,8 +34,6 @@ EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".png", ".ppm", ".bmp", ".pgm", ".tif", 
 _NO_IMAGES = {"@eaDir", "@Recycle", "@tmp", "#recycle", "#snapshot", "__MACOSX", "$RECYCLE.BIN", "lost+found"}
 """Folders of thumbnails, resource forks and deleted files, which network drives and operating systems make."""
 
-# What PIL raises for a file that is no image, cut short, damaged, or a bomb; UnidentifiedImageError is an OSError.
-_READING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 _GREY = {"1", "L", "LA", "F"}  # and all that begin with I: integers of more than 8 bits
 _FULL_16_BITS = 0xFFFF
 _STEPS_OF_16_BITS = 257  # 65535 / 255
@@ -93,26 +90,21 @@ def orientation(image: Image.Image) -> int:
     """Return an image's EXIF orientation, from 1 (upright) to 8; 1 where there is none, or damaged EXIF data."""
     try:
         found = image.getexif().get(_ORIENTATION, 1)
-    # What PIL raises for damaged EXIF data, which say nothing about the picture.
-    except (SyntaxError, ValueError, KeyError, TypeError, OSError, EOFError, struct.error):
+    except Exception:  # noqa: BLE001  # PIL raises anything for damaged EXIF data, which say nothing about the picture
         return 1
-    return found if found in _UPRIGHT else 1
+    return found if isinstance(found, int) and found in _UPRIGHT else 1
 
 
 @contextmanager
 def reading(where: str) -> Iterator[None]:
     """Turn what PIL raises for an unreadable file into one line."""
-    try:
-        yield
-    except DataError:
-        raise
-    except UnidentifiedImageError as error:
-        found = "an empty file" if Path(where).is_file() and not Path(where).stat().st_size else "another"
-        expected, remedy = f"one of the formats {', '.join(FORMATS)}", "convert, repair or remove the file"
-        raise DataError("unreadable image", where=where, expected=expected, found=found, remedy=remedy) from error
-    except _READING_ERRORS as error:
-        found, remedy = f"{type(error).__name__}: {error}", "repair or remove the file"
-        raise DataError("unreadable image", where=where, found=found, remedy=remedy) from error
+    with in_one_line(DataError, "unreadable image", where=where, remedy="repair or remove the file"):
+        try:
+            yield
+        except UnidentifiedImageError as error:
+            found = "an empty file" if Path(where).is_file() and not Path(where).stat().st_size else "another"
+            expected, remedy = f"one of the formats {', '.join(FORMATS)}", "convert, repair or remove the file"
+            raise DataError("unreadable image", where=where, expected=expected, found=found, remedy=remedy) from error
 
 
 def _in_8_bits(image: Image.Image) -> Image.Image:

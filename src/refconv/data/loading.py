@@ -267,8 +267,12 @@ def _explained(batches: Iterator[Any]) -> Iterator[Any]:
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        remedy = "give it more memory (in a container also /dev/shm), or use fewer workers, 0 uses none; in a script, "
-        raise DataError("a data worker died", where="workers", found=str(error), remedy=remedy + GUARD) from error
+        raise _died(error) from error
+
+
+def _died(error: Exception) -> DataError:
+    remedy = "give it more memory (in a container also /dev/shm), or use fewer workers, 0 uses none; in a script, "
+    return DataError("a data worker died", where="workers", found=str(error), remedy=remedy + GUARD)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -326,4 +330,7 @@ def _unpacked(batch: Any) -> Any:
         what = "the shared memory of this machine is full, so data workers send copies, which takes longer"
         remedy = "give a container more of it, such as docker run --shm-size=2g, or use fewer workers"
         warnings.warn(f"workers: {what}; {remedy}", RefconvWarning, stacklevel=3)
-    return pickle.loads(batch.content)  # a worker of this process made it
+    try:
+        return pickle.loads(batch.content)  # a worker of this process made it
+    except (EOFError, OSError) as error:  # it died before it handed over the shared memory of the batch
+        raise _died(error) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -16,10 +17,13 @@ IMAGE_MODES = {1: "L", 3: "RGB"}  #: PIL's mode by the number of channels
 TARGET_SCALE = ("target_mean", "target_std")
 BESIDE_TIMM = (*TARGET_SCALE, "sample_rate")  #: What config.json holds beside the names that timm knows
 FLAGS, RECIPE = "flags", "recipe"  #: The sources that a user writes; what they say is taken as it is, or refused
+MOST_OUTPUTS = 10**7  #: Classes, outputs or channels of any model
+LONGEST = 10**6  #: Values along an axis of any image or sound
 DEFAULT_SIZE = 224  # height and width of images whose size is not known
 _MAJORITY = 0.9  # share of the images that must be squares of one size, for it to be the size of the input
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 _CROP_MODES = ("center", "squash", "border")
+_MOST_CROP = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +90,25 @@ class Preprocessing(Record):
         """Height and width, or the length of a signal."""
         return self.input_size[1:]
 
+    def check(self, *, where: str) -> None:
+        """Check the values, which may come from a file.
+
+        Raises:
+            SettingError: if one is impossible.
+        """
+        for name, known in (("interpolation", _INTERPOLATIONS), ("crop_mode", _CROP_MODES)):
+            if getattr(self, name) not in known:
+                raise SettingError("unknown", where=name, expected=", ".join(known), found=repr(getattr(self, name)))
+        if not 0 < self.crop_pct < _MOST_CROP:  # timm's VOLO has 1.15
+            raise SettingError("out of range", where="crop_pct", expected="more than 0", found=str(self.crop_pct))
+        if not all(0 < value < math.inf for value in self.std):
+            raise SettingError("not a standard deviation", where="std", expected="more than 0", found=str(self.std))
+        if not all(math.isfinite(value) for value in self.mean):
+            raise SettingError("not a mean", where="mean", expected="finite numbers", found=str(self.mean))
+        if not self.input_size or not all(1 <= side <= LONGEST for side in self.input_size):
+            expected = f"[channels, height, width] or [channels, length], each from 1 to {LONGEST}"
+            raise SettingError("no shape of an input", where=where, expected=expected, found=str(list(self.input_size)))
+
     def as_pretrained_cfg(self) -> dict[str, Any]:
         """Return the values under timm's names, as ``pretrained_cfg`` has them."""
         left_out = {"sources", *([] if self.color_mode == "BGR" else ["color_mode"])}
@@ -138,7 +161,6 @@ def resolve(statements: Sequence[Statement], *, in_chans: int, where: str = "pre
                 values = _numbers(found[name])
                 raise SettingError("out of range", where=name, expected=expected, found=values, remedy=remedy)
     colour = next((said.values["color_mode"] for said in order if said.values.get("color_mode")), None)
-    _check(found)
     mode = colour if in_chans == 3 and colour else IMAGE_MODES.get(in_chans, "") if len(size) == 2 else ""
     found["crop_pct"] = float(found["crop_pct"])
     for name in TARGET_SCALE:
@@ -146,7 +168,9 @@ def resolve(statements: Sequence[Statement], *, in_chans: int, where: str = "pre
     rate = next((said for said in order if said.values.get("sample_rate")), None)
     if rate is not None:
         found["sample_rate"], sources["sample_rate"] = rate.values["sample_rate"], rate.by
-    return Preprocessing(input_size=(in_chans, *size), color_mode=mode, sources=sources, **found)
+    made = Preprocessing(input_size=(in_chans, *size), color_mode=mode, sources=sources, **found)
+    made.check(where=f"input of {where}")
+    return made
 
 
 def common_size(sizes: Iterable[tuple[int, int]]) -> Statement:
@@ -182,23 +206,12 @@ def _sizes(statements: Sequence[Statement]) -> Iterator[tuple[tuple[int, ...], s
 def _fitted(values: Any, in_chans: int, *, where: str, exact: bool) -> tuple[float, ...]:
     """Return one value per channel: a single one is repeated, and another number of them averaged unless ``exact``."""
     given = tuple(float(value) for value in (values if isinstance(values, (list, tuple)) else (values,)))
-    if len(given) not in {1, in_chans} and not exact:
+    if len(given) not in {1, in_chans} and given and not exact:
         given = (round(sum(given) / len(given), 4),)
     if len(given) not in {1, in_chans}:
         expected = f"1 or {in_chans}, one per channel"
         raise DataError("wrong number of values", where=where, expected=expected, found=str(len(given)))
     return given * in_chans if len(given) == 1 else given
-
-
-def _check(values: Mapping[str, Any]) -> None:
-    """Check values that may come from a file."""
-    for name, known in (("interpolation", _INTERPOLATIONS), ("crop_mode", _CROP_MODES)):
-        if values[name] not in known:
-            raise SettingError("unknown", where=name, expected=", ".join(known), found=repr(values[name]))
-    if not values["crop_pct"] > 0:  # timm's VOLO has 1.15
-        raise SettingError("out of range", where="crop_pct", expected="more than 0", found=str(values["crop_pct"]))
-    if not all(value > 0 for value in values["std"]):
-        raise SettingError("not a standard deviation", where="std", expected="more than 0", found=str(values["std"]))
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
+import re
 import tarfile
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import torch
 from PIL import Image
@@ -21,9 +22,13 @@ from torch import Tensor
 from refconv.data.images import EXTENSIONS, PathTable, open_image
 from refconv.data.named_splits import parts_of
 from refconv.data.splits import HELD_OUT, Parts
-from refconv.errors import DataError
+from refconv.data.texts import text_of
+from refconv.errors import DataError, in_one_line
+from refconv.records import conformed, parsed_json
 
 _CLASSES = "classes.txt"
+_CLASSES_AT_MOST = 10**7
+_LABEL = 1 << 20  # bytes of what says the class of an image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +68,7 @@ def shard_images(folder: Path, *, val_split: float, for_training: bool = True) -
         if (there := sorted([*folder.glob(f"{name}-*.tar"), *folder.glob(f"{name}/*.tar")]))
     }
     listed = folder / _CLASSES
-    named = tuple(listed.read_text(encoding="utf-8").split("\n")) if listed.is_file() else ()
+    named = text_of(listed).split("\n") if listed.is_file() else []
     names = tuple(name.strip() for name in named if name.strip())
     parts = {name: _samples(found) for name, found in shards.items()}
     highest = max((int(part.labels.max()) for part in parts.values()), default=-1)
@@ -81,23 +86,21 @@ def _samples(shards: list[Path]) -> ShardImages:
     images: dict[tuple[int, str], tuple[str, int, int]] = {}
     labels: dict[tuple[int, str], int] = {}
     for number, shard in enumerate(shards):
-        try:
-            with tarfile.open(shard, "r:") as tar:
-                for member in tar:
-                    path = PurePosixPath(member.name)
-                    stem, _, kind = path.name.partition(".")
-                    key = number, str(path.parent / stem)
-                    if not member.isfile() or path.name.startswith("."):
-                        continue
-                    if f".{kind.lower()}".endswith(EXTENSIONS):
-                        images[key] = member.name, member.offset_data, member.size
-                    elif kind in {"cls", "json"}:
-                        content = tar.extractfile(member)
-                        assert content is not None  # it is a file
-                        labels[key] = _label(kind, content.read())
-        except (OSError, tarfile.TarError, ValueError, KeyError, TypeError) as error:
-            remedy = "unpack compressed shards to .tar; make damaged ones again"
-            raise DataError("unreadable shard", where=str(shard), found=str(error), remedy=remedy) from error
+        remedy = "unpack compressed shards to .tar; make damaged ones again"
+        with (
+            in_one_line(DataError, "unreadable shard", where=str(shard), remedy=remedy),
+            tarfile.open(shard, "r:") as tar,
+        ):
+            for member in tar:
+                path = PurePosixPath(member.name)
+                stem, _, kind = path.name.partition(".")
+                key = number, str(path.parent / stem)
+                if not member.isfile() or path.name.startswith("."):
+                    continue
+                if f".{kind.lower()}".endswith(EXTENSIONS):
+                    images[key] = member.name, member.offset_data, member.size
+                elif kind in {"cls", "json"}:
+                    labels[key] = _label(kind, _small(tar, member))
     keys = list(images)
     without = next((key for key in keys if key not in labels), None)
     if without is not None or not keys:
@@ -111,8 +114,19 @@ def _samples(shards: list[Path]) -> ShardImages:
     return ShardImages(PathTable(shards), names, places, torch.tensor([labels[key] for key in keys]), ())
 
 
-def _label(kind: str, content: bytes) -> int:
-    found = int(json.loads(content)["label"] if kind == "json" else content)
-    if found < 0:
+def _small(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+    """Return the text of a file that says a class, which is never large."""
+    content = tar.extractfile(member)
+    if content is None or member.size > _LABEL:
+        raise ValueError(f"{member.name} of {member.size:,} bytes is no class")
+    return content.read().decode()
+
+
+def _label(kind: str, content: str) -> int:
+    said = conformed(dict[str, Any], parsed_json(content)).get("label") if kind == "json" else content.strip()
+    if type(said) is not int and not (isinstance(said, str) and re.fullmatch(r"\d{1,9}", said)):
+        raise ValueError(f"expected a number as the label, found {said!r:.40}")
+    found = int(said)
+    if not 0 <= found < _CLASSES_AT_MOST:
         raise ValueError(f"class {found}")
     return found

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import gzip
 import os
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import torch
 from torch import Tensor
 
 from refconv.data.arrays import Rows
+from refconv.data.sizes import unzipped
 from refconv.data.splits import stratified_split
 from refconv.errors import DataError
 from refconv.process.randomness import seeded
@@ -155,8 +154,10 @@ def _read_idx(path: Path) -> Tensor:
     """Read one file of unsigned bytes in the idx format: two zeros, type, dimensions, sizes, values."""
     again = "fetch the file again"
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
+        content = unzipped(path) if path.suffix == ".gz" else path.read_bytes()
+    except DataError:
+        raise
+    except (OSError, ValueError) as error:
         raise DataError("cannot be read", where=str(path), found=str(error), remedy=again) from error
     dims = content[3] if content[:3] == b"\x00\x00\x08" and len(content) > 3 else 0
     header = 4 + 4 * dims

@@ -1,15 +1,15 @@
 """Which samples are in which split, and in which order an epoch takes them.
 
 Splits are stratified and depend on the data alone, so that runs with different seeds share them. The order is a
-function of seed and epoch: a run can start at any batch of any epoch, and one process with a batch of 2 B sees in each
-step the samples that two processes with batches of B see together.
+function of seed and epoch: a run can start at any batch of any epoch, and a step has the same samples into however many
+processes its batch is cut.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -132,13 +132,34 @@ def index_of(number: Index) -> Index:
     return number % _REPETITION
 
 
-def batch_count(size: int, *, batch_size: int, world_size: int = 1) -> int:
+def batch_count(size: int, *, batch_size: int) -> int:
     """Return the batches of an epoch; an incomplete last one is dropped, unless it is the only one."""
     assert batch_size > 0, batch_size
-    if size < world_size:
-        expected, remedy = f"at least one for each of {world_size} processes", "start fewer processes or give more data"
-        raise DataError("too few training samples", expected=expected, found=str(size), remedy=remedy)
-    return max(1, size // (batch_size * world_size))
+    return max(1, size // batch_size)
+
+
+def share_of(size: int, *, rank: int, world_size: int, pairs: bool = False, woven: bool = False) -> Tensor:
+    """Return which positions of a batch of ``size`` samples a process has, int64, as even as can be; perhaps none.
+
+    They follow one another or, if the shares are ``woven``, every ``world_size``-th is one's own. With ``pairs``, each
+    position i comes with its partner size - 1 - i: the share in reverse is the partners of the share.
+
+    Example:
+        >>> [share_of(8, rank=rank, world_size=3, pairs=True).tolist() for rank in range(3)]
+        [[0, 3, 4, 7], [1, 6], [2, 5]]
+    """
+    assert 0 <= rank < world_size, (rank, world_size)
+    assert not (pairs and size % 2), size
+    heads = torch.arange(size // 2 if pairs else size)
+    own = heads[rank::world_size] if pairs or woven else heads.tensor_split(world_size)[rank]
+    return torch.cat([own, size - 1 - own.flip(0)]) if pairs else own
+
+
+def taken_by(size: int, **share: Any) -> Tensor:
+    """Return the positions of :func:`share_of`, or of one sample or pair where it has none: a network needs some."""
+    own = share_of(size, **share)
+    filler = [0, size - 1] if share.get("pairs") else [0]
+    return own if len(own) else torch.tensor(filler)
 
 
 def train_index_batches(
@@ -151,19 +172,21 @@ def train_index_batches(
     rank: int = 0,
     world_size: int = 1,
     repeats: float = 0.0,
+    pairs: bool = False,
 ) -> list[Tensor]:
-    """Return the batches of sample indices that one process sees in one epoch, from ``first_batch`` on.
+    """Return one process's shares of the batches of sample indices of one epoch, from ``first_batch`` on.
 
-    With ``repeats`` they are numbers as of :func:`repeated`, and repetitions of a sample go to different processes.
+    ``batch_size`` is of all processes together, which get what :func:`taken_by` says. With ``repeats`` indices are
+    numbers as of :func:`repeated`, and repetitions of a sample go to different processes.
     """
-    assert 0 <= rank < world_size, (rank, world_size)
-    count = batch_count(len(indices), batch_size=batch_size, world_size=world_size)
+    count = batch_count(len(indices), batch_size=batch_size)
     assert 0 <= first_batch <= count, (first_batch, count)
     order = epoch_order(indices, seed=seed, epoch=epoch)
     if repeats:
         order = repeated(order, repeats)
-    together = order.split(batch_size * world_size)[first_batch:count]
-    return [batch[rank::world_size] if repeats else batch.tensor_split(world_size)[rank] for batch in together]
+    together = order.split(batch_size)[first_batch:count]
+    how = {"rank": rank, "world_size": world_size, "pairs": pairs, "woven": bool(repeats)}
+    return [batch[taken_by(len(batch), **how)] for batch in together]
 
 
 def balanced_index_batches(
@@ -179,9 +202,9 @@ def balanced_index_batches(
     Raises:
         SettingError: if a batch cannot be cut into so many samples of a class, or there are too few classes.
     """
-    count = balanced_batch_count(labels, per_class, batch_size=batch_size, world_size=world_size)
+    count = balanced_batch_count(labels, per_class, batch_size=batch_size)
     assert 0 <= first_batch <= count, (first_batch, count)
-    classes, slots = labels.unique(), batch_size * world_size // per_class
+    classes, slots = labels.unique(), batch_size // per_class
     orders = {label: epoch_order(indices[labels == label], seed=seed, epoch=epoch) for label in classes.tolist()}
     taken = dict.fromkeys(orders, 0)
     batches = []
@@ -192,23 +215,24 @@ def balanced_index_batches(
             order, start = orders[label], taken[label]
             parts.append(order[torch.arange(start, start + per_class) % len(order)])
             taken[label] += per_class
-        batches.append(torch.cat(parts).tensor_split(world_size)[rank])
+        together = torch.cat(parts)
+        batches.append(together[taken_by(len(together), rank=rank, world_size=world_size)])
     return batches[first_batch:]
 
 
-def balanced_batch_count(labels: Tensor, per_class: int, *, batch_size: int, world_size: int = 1) -> int:
+def balanced_batch_count(labels: Tensor, per_class: int, *, batch_size: int) -> int:
     """Return the batches of an epoch of :func:`balanced_index_batches`, as many as of any samples."""
     where, found = "samples_per_class", str(per_class)
     if batch_size % per_class:
         what, expected = "a batch cannot be cut into classes", f"a divisor of {batch_size}, the samples of a batch"
-        raise SettingError(what, where=where, expected=f"{expected} in one part and process", found=found)
-    slots, classes = batch_size * world_size // per_class, len(labels.unique())
+        raise SettingError(what, where=where, expected=f"{expected} in one part", found=found)
+    slots, classes = batch_size // per_class, len(labels.unique())
     if slots > classes:
         expected, remedy = f"{slots} classes in the training data", "give a smaller batch_size, or more of each class"
         raise SettingError(
             "too few classes for a batch", where=where, expected=expected, found=str(classes), remedy=remedy
         )
-    return batch_count(len(labels), batch_size=batch_size, world_size=world_size)
+    return batch_count(len(labels), batch_size=batch_size)
 
 
 def eval_index_batches(size: int, *, batch_size: int, rank: int = 0, world_size: int = 1) -> list[Tensor]:

@@ -21,6 +21,7 @@ from torch import Tensor
 from refconv.data.images import FileImages, PathTable
 from refconv.data.splits import HELD_OUT, Parts, held_out
 from refconv.data.targets import Wanted
+from refconv.data.texts import there
 from refconv.errors import DataError
 from refconv.records import parsed_json
 
@@ -206,7 +207,7 @@ def _number(row: _Row, name: str) -> float:
 
 
 def _check_files(rows: Sequence[_Row], folder: Path, path: Path) -> None:
-    missing = [row for row in rows if not (folder / row.path).is_file()]
+    missing = [row for row in rows if not there(folder / row.path)]
     if missing:
         what, found = "no such image", f"{len(missing)} of {len(rows)} missing, such as {missing[0].path}"
         remedy = f"write paths from the table's folder, {folder}"

@@ -7,7 +7,6 @@ weights bit for bit. See :mod:`refconv.engine.stepping` and :mod:`refconv.models
 from __future__ import annotations
 
 import dataclasses
-import io
 import itertools
 import math
 import statistics
@@ -21,14 +20,16 @@ from refconv.data import Batch
 from refconv.engine.metrics import Metrics
 from refconv.engine.run_record import Course, ValidationPoint, by_field
 from refconv.engine.setup import Setup
-from refconv.engine.start import at_chance, course_from, evaluate_start, said
+from refconv.engine.start import at_chance, course_from, evaluate_start, exploded, said
 from refconv.engine.stepping import Stepper
-from refconv.errors import CheckpointError, RunError, TrainingError
+from refconv.errors import CheckpointError, DataError, RunError, TrainingError, in_one_line
 from refconv.methods.method import inner_optimizer
 from refconv.models.checkpoint import Checkpoint, load_model_state
 from refconv.models.run_folder import RunFolder, write_whole, writing
+from refconv.models.weight_files import snapshot_bytes
 from refconv.process.interruption import PATIENCE, Interruption, StoppedError, leave
 from refconv.process.progress import StepDisplay
+from refconv.process.shortage import shortage
 from refconv.surgery import plain_state_dict, refocused_state_dict
 from refconv.tasks.evaluation import Evaluation
 
@@ -57,12 +58,14 @@ class Loop:
                 where, remedy = str(folder.checkpoint_file), "copy the file again, or start the run anew"
                 raise CheckpointError(what, where=where, expected=expected, found=found, remedy=remedy)
             self.step, self.seconds_before = checkpoint.step, checkpoint.seconds
-            self.validation = [ValidationPoint.from_dict(point) for point in checkpoint.validation]
             self.train_loss, self._losses = checkpoint.train_loss, list(checkpoint.losses)
-            self.course = None if checkpoint.course is None else Course.from_dict(checkpoint.course)
-            stepper.optimizer.load_state_dict(checkpoint.optimizer)
-            if stepper.trained_loss is not None and checkpoint.loss is not None:
-                stepper.trained_loss.load_state_dict(checkpoint.loss)
+            # What optimizers and losses of other packages say about states that are not theirs is manifold.
+            with in_one_line(CheckpointError, "does not fit the run", where=str(folder.checkpoint_file)):
+                self.validation = [ValidationPoint.from_dict(point) for point in checkpoint.validation]
+                self.course = None if checkpoint.course is None else Course.from_dict(checkpoint.course)
+                stepper.optimizer.load_state_dict(checkpoint.optimizer)
+                if stepper.trained_loss is not None and checkpoint.loss is not None:
+                    stepper.trained_loss.load_state_dict(checkpoint.loss)
             if stepper.average is not None:
                 load_model_state(stepper.average.module, checkpoint.model_ema or {}, where=str(folder.checkpoint_file))
         self._check_interval = 1 if self.processes.device.type == "cpu" else _STEPS_BETWEEN_CHECKS
@@ -107,11 +110,32 @@ class Loop:
                 remedy = f"the checkpoint of step {self._saved_step} is whole: continue with --resume"
                 what = f"{self._stopped}, without waiting"
                 raise StoppedError(what, where=str(self.folder.path), remedy=remedy) from None
+            except DataError as error:
+                raise self._without_data(error) from error
+            except (OSError, MemoryError, RuntimeError) as error:
+                if (lack := shortage(error)) is None:
+                    raise
+                remedy = f"{lack.remedy}; the checkpoint of step {self._saved_step} is kept: continue with --resume"
+                what = f"{lack.what} at step {self.step} of {self.total}"
+                raise RunError(what, where=str(self.folder.path), found=lack.found, remedy=remedy) from error
+
+    def _without_data(self, error: DataError) -> DataError:
+        """Return the error for data that cannot be read any more, after a checkpoint of the last whole step.
+
+        Of several processes the others are in the middle of a step, so that the last checkpoint is what there is.
+        """
+        if self._saved_step != self.step and self.processes.alone:
+            if self._pending:
+                self._check()
+            self._save()
+        kept = f"the checkpoint of step {self._saved_step} is written: continue with --resume"
+        remedy = "; ".join(filter(None, (error.remedy, kept)))
+        return DataError(error.what, where=error.where, expected=error.expected, found=error.found, remedy=remedy)
 
     def _run_epoch(self, epoch: int) -> None:
         recipe, check_interval = self.recipe, self._check_interval
         last = (epoch + 1) * self.setup.steps_per_epoch
-        batches = self._batches(epoch)
+        batches = self.setup.train_batches(epoch, self.step - epoch * self.setup.steps_per_epoch)
         started = time.perf_counter()
         while self.step < last:
             self._pending.append(self._step(batches))
@@ -136,6 +160,8 @@ class Loop:
                 self._keep(epoch + 1)
             if ends and not stop:
                 self._validate(epoch + 1)
+            if self.step == self.total:
+                self._check_end()
             if saves or (ends and (not recipe.checkpoint_interval or self.step == self.total)):
                 self._save()
             if stop:
@@ -198,19 +224,6 @@ class Loop:
         for line in filter(None, (said(split, result), at_chance(result, self.setup))):
             self._display.say(line)
 
-    def _batches(self, epoch: int) -> Iterator[Batch]:
-        """Return the rest of an epoch's batches, from this process's share."""
-        done = self.step - epoch * self.setup.steps_per_epoch
-        return self.setup.data.train_batches(
-            seed=self.recipe.seed,
-            epoch=epoch,
-            batch_size=self.setup.part_size,
-            first_batch=done * self.recipe.grad_accum_steps,
-            rank=self.processes.rank,
-            world_size=self.processes.world_size,
-            repeats=self.recipe.aug_repeats,
-        )
-
     def _check(self) -> bool:
         """Wait for the losses of the last steps; return whether a process was asked to stop."""
         first = self.step - len(self._pending) + 1
@@ -225,13 +238,25 @@ class Loop:
             raise self.processes.agreed(self._not_finite("the loss", self.total + 1 - int(distance)))
         return bool(stop)
 
+    def _check_end(self) -> None:
+        """Check on a few samples that the last steps did not spoil the result, before it replaces a good checkpoint."""
+        self._share_buffers()
+        with self._interruption.may_be_left():
+            split, end = evaluate_start(self.stepper.result, self.setup, seen=0)
+        self.check_finite(end, split)
+        if (found := exploded(self.course, end)) is not None:
+            remedy = self._not_finite("", self.step, updates=self.step)
+            error = TrainingError("the loss exploded", where=f"step {self.step}", found=found, remedy=remedy.remedy)
+            raise self.processes.agreed(error)
+
     def _not_finite(self, what: str, step: int, *, updates: int | None = None) -> TrainingError:
         """Return the error for what is not finite, with a remedy that fits the number of updates so far."""
         updates = max(0, step - 1) if updates is None else updates
         advice = "lower the learning rate, lengthen the warm-up or clip gradients"
         if not updates or not self.recipe.lr:
             advice = "training has not changed the weights: look at the weights, the data and their normalisation"
-        kept = f"the checkpoint of step {self._saved_step} is kept; "
+        spoilt = ", but its weights give this loss" if updates and updates == self._saved_step else ""
+        kept = f"the checkpoint of step {self._saved_step} is kept{spoilt}; "
         return TrainingError(f"{what} is not finite", where=f"step {step}", remedy=f"{kept}{advice}")
 
     def check_finite(self, result: Evaluation, split: str) -> None:
@@ -279,9 +304,8 @@ class Loop:
             if self.processes.first:
                 with writing(self.folder.snapshots_folder):
                     self.folder.snapshots_folder.mkdir(exist_ok=True)
-                content = io.BytesIO()
-                torch.save(plain_state_dict(self.stepper.model), content)
-                write_whole(self.folder.snapshots_folder / f"epoch-{epoch:04}.pth", content.getbuffer())
+                content = snapshot_bytes(plain_state_dict(self.stepper.model))
+                write_whole(self.folder.snapshots_folder / f"epoch-{epoch:04}.pth", content)
 
     def _share_buffers(self) -> None:
         self.processes.share_buffers(self.stepper.model)

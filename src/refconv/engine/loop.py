@@ -20,7 +20,7 @@ from refconv.engine.run_record import RunRecord, by_field, command, hardware, ve
 from refconv.engine.setup import Setup, open_setup, thaw
 from refconv.engine.start import evaluate_start, random_bases
 from refconv.engine.stepping import Stepper
-from refconv.errors import RunError
+from refconv.errors import RunError, printable
 from refconv.methods.method import parameters_allowed
 from refconv.methods.registry import method_of
 from refconv.models.checkpoint import Checkpoint
@@ -29,6 +29,7 @@ from refconv.models.model_folder import save_model_folder
 from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, write_whole
 from refconv.process.distributed import joined
+from refconv.process.interruption import StoppedError
 from refconv.process.progress import StepDisplay
 from refconv.process.volume import quiet
 from refconv.process.workers import leave_if_imported
@@ -56,7 +57,8 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
 
     Raises:
         RunError: if the folder is in use, exists already, cannot be written, or cannot be resumed with this recipe;
-            after Ctrl-C its subclass StoppedError.
+            or, like its subclass StoppedError after Ctrl-C, where it had to stop on the way.
+        StoppedError: after Ctrl-C and other signals.
         RecipeError: if a setting does not fit the data, the model or the processes.
         DataError: if the data cannot be had.
         ModelError: if the model cannot be built, or does not fit the data.
@@ -82,7 +84,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
             if resume and folder.record_file.is_file():
                 record = _record(folder)
                 if show and processes.first and not quiet():
-                    print(f"finished before: {last_line(record, recipe, folder)}", flush=True)
+                    print(printable(f"finished before: {last_line(record, recipe, folder)}"), flush=True)
                 return record
             setup = open_setup(method, processes, checkpoint)
             loop = Loop(setup, Stepper(setup), folder, checkpoint)
@@ -104,7 +106,11 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         before = loop.seconds_before
         loop.run(metrics, shown)
         begin += loop.seconds - before
-        return _finish(loop, metrics, shown, begin)
+        try:
+            return _finish(loop, metrics, shown, begin)
+        except KeyboardInterrupt:
+            what, remedy = "stopped after the last step", "the checkpoint is written: finish with --resume"
+            raise StoppedError(what, where=str(folder.path), remedy=remedy) from None
 
 
 def _alone(setup: Setup) -> str | None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from refconv.engine.loggers.several import Loggers
-from refconv.errors import RefconvWarning
+from refconv.errors import RefconvWarning, RunError
 from refconv.models.run_folder import RunFolder, writing
 
 
@@ -75,8 +75,12 @@ class Metrics:
     def __exit__(self, *raised: object) -> None:
         if self._loggers is not None:
             self._loggers.close(finished=raised[0] is None)
-        with writing(self._path):
-            self._file.close()
+        try:
+            with writing(self._path):
+                self._file.close()
+        except RunError:
+            if raised[0] is None:  # else the first failure is the one to tell
+                raise
 
 
 class NoMetrics(Metrics):

@@ -80,11 +80,7 @@ def plan_run(recipe: Recipe) -> RunPlan:
             setup = open_setup(method, processes)
             parameters = sum(one.numel() for one in setup.spec.build().parameters())
             stepper = Stepper(setup)
-        batches = setup.data.train_batches(
-            seed=recipe.seed, epoch=0, batch_size=setup.part_size, rank=processes.rank,
-            world_size=processes.world_size, repeats=recipe.aug_repeats,
-        )  # fmt: skip
-        parts = list(islice(batches, recipe.grad_accum_steps))
+        parts = list(islice(setup.train_batches(0), recipe.grad_accum_steps))
         seconds = []
         for _ in range(_STEPS + 1):
             begin = time.perf_counter()

@@ -53,6 +53,7 @@ class Course(Record):
     samples: int
     start: float  # of the prepared model before its first step
     end: float | None = None  # of the plain result; None before it is measured
+    loss: float | None = None  # before the first step; None where the task has none, and in earlier versions
 
     def __str__(self) -> str:
         measure = self._measure

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from timm.layers import RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from refconv.data import Data, DataInfo, Samples, Split
+from refconv.data import Batch, Data, DataInfo, Samples, Split
 from refconv.data.class_names import UNNAMED, Classes, is_of_imagenet, read_class_map
 from refconv.data.preprocessing import Statement
+from refconv.data.splits import share_of
 from refconv.errors import DataError, ModelError, RecipeError, RunError
 from refconv.layers import apply_masks, find_layers, matched, read_masks
 from refconv.methods.method import Method, kernel_names
@@ -45,7 +46,7 @@ class Setup:
     model: nn.Module  # on its device, with its first weights, prepared by the method
     plan: Plan | None  # which kernels are refocused, if any
     frozen: tuple[str, ...]  # parameters that the recipe keeps from training and that would train otherwise
-    part_size: int  # samples of a part
+    part_size: int  # samples of a part, over all processes
     steps_per_epoch: int  # optimizer steps in an epoch
     samples_per_step: int  # samples of an optimizer step, over all processes
 
@@ -54,13 +55,33 @@ class Setup:
         """The settings."""
         return self.method.recipe
 
+    @property
+    def shares(self) -> list[int]:
+        """How many samples of a part each process has; perhaps none."""
+        count, pairs = self.processes.world_size, self.recipe.mixes
+        return [len(share_of(self.part_size, rank=rank, world_size=count, pairs=pairs)) for rank in range(count)]
+
+    def train_batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """Return this process's shares of the parts of an epoch's steps, from one step on."""
+        recipe = self.recipe
+        return self.data.train_batches(
+            seed=recipe.seed,
+            epoch=epoch,
+            batch_size=recipe.batch_size // recipe.grad_accum_steps,
+            first_batch=first_step * recipe.grad_accum_steps,
+            rank=self.processes.rank,
+            world_size=self.processes.world_size,
+            repeats=recipe.aug_repeats,
+            pairs=recipe.mixes,
+        )
+
     def evaluate(self, model: nn.Module, split: Split, data: Data | None = None) -> Evaluation:
         """Evaluate a model, on its device, on a split of the run's or of other data; the processes share the work."""
         return self.task.evaluate(
             model,
             self.data if data is None else data,
             split,
-            batch_size=self.recipe.validation_batch_size or self.part_size,
+            batch_size=self.recipe.validation_batch_size or max(self.shares),
             device=self.processes.device,
             amp=self.recipe.amp,
             channels_last=self.recipe.channels_last,
@@ -89,7 +110,7 @@ def open_setup(method: Method, processes: Processes, checkpoint: Checkpoint | No
         info = dataclasses.replace(info, num_classes=wanted)
     if checkpoint is not None:
         _check_same_data(info, dataclasses.replace(checkpoint.data_info(), name=info.name))
-    part_size, steps_per_epoch = _cut(recipe, data, processes)
+    part_size, steps_per_epoch = _cut(recipe, data)
     seed_everything(derive_seed("model", recipe.seed))
     if checkpoint is None and method.inherits:
         model = create_model(
@@ -118,6 +139,7 @@ def open_setup(method: Method, processes: Processes, checkpoint: Checkpoint | No
         load_model_state(model, checkpoint.model, where="checkpoint")
     samples = min(recipe.batch_size, info.train_size)
     setup = Setup(method, processes, task, data, info, spec, model, done, frozen, part_size, steps_per_epoch, samples)
+    _check_shares(setup)
     _try(setup)
     return setup
 
@@ -216,21 +238,42 @@ def _open_data(task: Task, recipe: Recipe, goes_on: Statement | None) -> Data:
         ) from error
 
 
-def _cut(recipe: Recipe, data: Data, processes: Processes) -> tuple[int, int]:
-    """Return the samples of a part of a batch, and the steps of an epoch."""
+def _cut(recipe: Recipe, data: Data) -> tuple[int, int]:
+    """Return the samples of a part of a batch, over all processes, and the steps of an epoch."""
     parts, found = recipe.grad_accum_steps, str(recipe.batch_size)
-    if recipe.batch_size % (processes.world_size * parts):
-        what, expected = "the batch cannot be cut into equal parts", f"{processes.world_size} processes x {parts} parts"
-        raise RecipeError(what, where="batch_size", expected=f"a multiple of {expected}", found=found)
-    part_size = recipe.batch_size // (processes.world_size * parts)
-    steps = data.batches_per_epoch(batch_size=part_size, world_size=processes.world_size) // parts
+    if recipe.batch_size % parts:
+        expected = f"a multiple of {parts} parts"
+        raise RecipeError(
+            "the batch cannot be cut into equal parts", where="batch_size", expected=expected, found=found
+        )
+    part_size = recipe.batch_size // parts
+    steps = data.batches_per_epoch(batch_size=part_size) // parts
     if not steps:
         expected = f"at most {data.info.train_size} with grad_accum_steps = {parts}"
         raise RecipeError("an epoch has fewer samples than a batch", where="batch_size", expected=expected, found=found)
     if recipe.epoch_steps is not None and recipe.epoch_steps > steps:
         expected, found = f"at most {steps} steps of {recipe.batch_size} samples", str(recipe.epoch_steps)
         raise RecipeError("an epoch has not so many samples", where="epoch_steps", expected=expected, found=found)
+    if data.per_class is None:  # the only batch of an epoch may be smaller
+        part_size = min(part_size, data.info.train_size)
     return part_size, recipe.epoch_steps or steps
+
+
+def _check_shares(setup: Setup) -> None:
+    """Refuse shares that cannot be trained on.
+
+    Raises:
+        RecipeError: if samples are mixed and one has no partner, or a process has no sample where all samples are
+            looked at together, so that what fills its place would count.
+    """
+    if setup.recipe.mixes and setup.part_size % 2:
+        expected, found = "an even number of samples in each part", str(setup.part_size)
+        raise RecipeError("mixup and cutmix need pairs", where="batch_size", expected=expected, found=found)
+    compared = "sync_bn" if setup.recipe.sync_bn else "batch_size" if setup.task.compares_samples else None
+    if compared and not min(setup.shares):
+        what, expected = "a process has no sample of a part", f"at least {setup.processes.world_size} samples in each"
+        remedy = "start fewer processes, or give a larger batch_size"
+        raise RecipeError(what, where=compared, expected=expected, found=str(setup.part_size), remedy=remedy)
 
 
 def _check_same_data(now: DataInfo, before: DataInfo) -> None:
@@ -258,8 +301,9 @@ def _try(setup: Setup) -> None:
     samples = setup.placed(samples[:2])
     with evaluating(model), autocast():
         task.check_fit(model, samples, targets, setup.data.info)
-    targets = task.place(device)(targets[: setup.part_size])
-    samples, before = samples[: setup.part_size], {name: buffer.clone() for name, buffer in model.named_buffers()}
+    own = max(1, setup.shares[setup.processes.rank])
+    targets = task.place(device)(targets[:own])
+    samples, before = samples[:own], {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.train()
     try:
         with autocast():

@@ -15,6 +15,7 @@ from refconv.recipe.rules import from_weights
 from refconv.tasks.classification.evaluation import ClassificationEvaluation
 from refconv.tasks.evaluation import Evaluation, uncompiled
 
+EXPLODED = 100  #: Times the loss of the start, or 1 if that is less
 MOST, LEAST, SHARE = 1000, 32, 10
 """Samples that are evaluated: a tenth of those that training sees, which costs about a thirtieth of it, within limits.
 
@@ -36,7 +37,19 @@ def evaluate_start(model: nn.Module, setup: Setup, *, seen: int) -> tuple[str, E
 def course_from(split: str, result: Evaluation, measure: str) -> Course | None:
     """Return the start of a course; None if the measure has no value on these samples."""
     value = result.measures().get(measure)
-    return None if value is None else Course(measure, split, result.samples, value)
+    return None if value is None else Course(measure, split, result.samples, value, loss=getattr(result, "loss", None))
+
+
+def exploded(course: Course | None, end: Evaluation) -> str | None:
+    """Say from where to where the loss went in a run that blew up with numbers that are finite; None if it did not.
+
+    That is a hundred times the loss of the start, or a hundred if that is more: a cross-entropy of a thousand classes
+    begins at 7, and the squared error of standardised targets at 1, so that no result that is merely bad comes near.
+    """
+    start, last = None if course is None else course.loss, getattr(end, "loss", None)
+    if start is None or last is None or last <= EXPLODED * max(1.0, start):
+        return None
+    return f"{start:.4g} at the start, {last:.4g} at the end"
 
 
 def said(split: str, result: Evaluation) -> str:

@@ -3,14 +3,15 @@
 The loss of a step is the mean over all that counts in it, such as the pixels that are not ignored, into however many
 parts and processes the batch is cut.
 
-Everything random in a step is seeded from (seed, step, rank), so a step depends on the state before it and its number,
-and not on how the run came there.
+Everything random in a step is seeded from (seed, step), and what a network draws from the rank too. So a step depends
+on the state before it and its number, and not on how the run came there.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -31,7 +32,7 @@ from refconv.engine.synchronising import separate_norms, synchronise_norms
 from refconv.errors import RecipeError
 from refconv.methods.registry import method_of
 from refconv.process.distributed import Processes, choose_device
-from refconv.process.randomness import derive_seed, seed_everything
+from refconv.process.randomness import derive_seed, seed_everything, seed_numpy
 from refconv.recipe.recipe import Recipe
 
 
@@ -58,8 +59,8 @@ class Stepper:
         steps = self.epochs * setup.steps_per_epoch
         self._round_starts = {steps * number // recipe.rounds for number in range(1, recipe.rounds)}
         self._new_round, self._clip = method.new_round, method.clipping(model)
-        even = setup.samples_per_step == recipe.batch_size  # not where a batch of several processes exceeds the data
-        self._counting = task.counting(recipe) or (None if even else _samples)
+        self._counting = task.counting(recipe) or (None if len({*setup.shares}) == 1 else _samples)
+        self._idle = not setup.shares[processes.rank]  # and takes part with a sample that counts for nothing
         self._place = task.place(processes.device, recipe.channels_last)
         self._place_targets = task.place(processes.device)
         self._device, self._seed, self._processes = processes.device, recipe.seed, processes
@@ -68,13 +69,15 @@ class Stepper:
         self._network: Callable[..., Any] = model
         self._without_exchange: Callable[[], AbstractContextManager[None]] = nullcontext
         if not processes.alone:
-            # No broadcast of buffers in each step: see Processes.share_buffers.
-            wrapped = DistributedDataParallel(
-                model,
-                device_ids=[self._device] if self._device.type == "cuda" else None,
-                broadcast_buffers=False,
-                gradient_as_bucket_view=True,
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # the new name of broadcast_buffers is not in torch 2.8
+                # No broadcast of buffers in each step: see Processes.share_buffers.
+                wrapped = DistributedDataParallel(
+                    model,
+                    device_ids=[self._device] if self._device.type == "cuda" else None,
+                    broadcast_buffers=False,
+                    gradient_as_bucket_view=True,
+                )
             self._network, self._without_exchange = wrapped, wrapped.no_sync
         model.train()
 
@@ -98,7 +101,11 @@ class Stepper:
         return number in self._round_starts
 
     def step(self, number: int, parts: Sequence[Batch]) -> Tensor:
-        """Take one step, after ``number`` others, and return its loss, on the device and not waited for."""
+        """Take one step, after ``number`` others, and return its loss, on the device and not waited for.
+
+        What a network draws, as for dropout, has the shape of this process's share and so a seed of its own. Mixing,
+        which alone draws from NumPy, is drawn for the whole batch, in each process the same.
+        """
         seed_everything(derive_seed("step", self._seed, number, self._processes.rank))
         self._set_rates(number)
         if number in self._round_starts:
@@ -106,6 +113,7 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         losses = []
         for position, ((samples, targets), weight) in enumerate(zip(parts, self._weights(parts), strict=True), start=1):
+            seed_numpy(derive_seed("part", self._seed, number, position))
             with self._without_exchange() if position < len(parts) else nullcontext():
                 placed = self._place(samples), self._place_targets(targets)
                 loss = self._objective(self._network, *placed)
@@ -136,7 +144,7 @@ class Stepper:
         """
         if self._counting is None:
             return [None] * len(parts)
-        counts = [self._counting(*part) for part in parts]
+        counts = [0.0 if self._idle else self._counting(*part) for part in parts]
         (total,) = self._processes.sums([sum(counts)])
         return [count * self._processes.world_size / max(total, 1.0) for count in counts]
 
@@ -185,7 +193,7 @@ def step_seconds(recipes: Mapping[str, Recipe], turns: int) -> dict[str, list[fl
     for name, recipe in recipes.items():
         setup = open_setup(method_of(recipe), Processes(0, 1, choose_device(recipe.device)))
         steppers[name] = Stepper(setup)
-        parts = setup.data.train_batches(seed=recipe.seed, epoch=0, batch_size=setup.part_size)
+        parts = setup.train_batches(0)
         batches[name] = [next(parts) for _ in range(recipe.grad_accum_steps)]
     seconds: dict[str, list[float]] = {name: [] for name in recipes}
     for turn in range(turns + 1):

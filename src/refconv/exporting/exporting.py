@@ -29,6 +29,7 @@ from refconv.models.exported import Runtime, as_bytes, as_tuple, open_runtime
 from refconv.models.metadata import certificate_of, described
 from refconv.models.model_input import of_model
 from refconv.models.opening import Opened, open_model
+from refconv.models.run_folder import AGAIN, writing
 from refconv.models.saving import UNCOUNTED
 from refconv.tasks.model_data import data_for, first_samples, preprocessing_of
 from refconv.tasks.registry import task_named
@@ -257,10 +258,8 @@ def _check_place(out: Path) -> None:
     """Make the folder of a file, unless the file cannot be written."""
     if out.is_dir():
         raise RunError("cannot be written: a folder is there", where=str(out), remedy="name a file in it")
-    try:
+    with writing(out, AGAIN):
         out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError("cannot be written", where=str(out), found=str(error)) from error
 
 
 def _other(opened: Opened, *, builds: bool) -> nn.Module:
@@ -375,7 +374,8 @@ def _quantised(task: Task, first: Path, out: Path, config: ExportConfig, name: s
     between = first.with_name(f"quantised{out.suffix}")
     calibrated_on = quantise(first, between, data, config.calibration, takes_bytes=config.with_preprocessing)
     accuracy = accuracy_of(task, first, between, data, calibrated_on)
-    shutil.move(between, out)
+    with writing(out, AGAIN):
+        shutil.move(between, out)
     return accuracy
 
 

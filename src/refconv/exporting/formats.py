@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refconv.errors import ModelError, RefconvError, RunError, SettingError
+from refconv.errors import ModelError, RefconvError, SettingError
 from refconv.exporting.config import FORMATS, ExportConfig
 from refconv.exporting.network import INPUT, Deployed
 from refconv.models.exported import SUFFIXES, needs
 from refconv.models.metadata import KEY
+from refconv.models.run_folder import AGAIN, writing
 
 Axes = Mapping[int, str]  #: The free axes of the input, with their names
 _UNCOUNTED = {"Constant", "Parameter", "Result", "Identity"}  # values and other names for them, not operations
@@ -33,12 +34,10 @@ def write(
         "onnx": _write_onnx, "pt2": _write_pt2, "torchscript": _write_torchscript, "openvino": _write_openvino,
     }  # fmt: skip
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder, _quiet():
+        with writing(path, AGAIN), tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder, _quiet():
             writers[config.format](network, example, free, Path(folder, path.name), config, dict(said))
             for file in Path(folder).iterdir():  # OpenVINO writes two files, and ONNX beyond 2 GB
                 Path(file).replace(path.with_name(file.name))
-    except OSError as error:
-        raise RunError("cannot be written", where=str(path), found=str(error)) from error
     except RefconvError:
         raise
     # Exporters raise what their parts raise.

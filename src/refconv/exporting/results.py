@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from refconv.digests import check_digest
-from refconv.errors import CheckpointError
+from refconv.errors import CheckpointError, in_one_line
 from refconv.measures.judging import student, wilson
 from refconv.models.metadata import ADOPTED, IMPROVED
 from refconv.models.model_folder import Located
@@ -71,15 +71,10 @@ def data_name(name: str) -> str:
 
 
 def _read(path: Path, reader: Any) -> tuple[Result, ...]:
-    try:
+    remedy = "remove the file to export without results"
+    with in_one_line(CheckpointError, "damaged", where=str(path), expected="a record", remedy=remedy):
         record = check_digest(parsed_json(path.read_text(encoding="utf-8")), str(path), ours=False)
         return tuple(reader(record))
-    except CheckpointError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        remedy = "remove the file to export without results"
-        found = f"{type(error).__name__}: {error}"
-        raise CheckpointError("damaged", where=str(path), expected="a record", found=found, remedy=remedy) from error
 
 
 def _of_run(record: Mapping[str, Any]) -> Iterator[Result]:

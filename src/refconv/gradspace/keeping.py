@@ -6,7 +6,7 @@ themselves. Bases of depthwise and grouped kernels, which a step reads for weigh
 
 from __future__ import annotations
 
-import os
+import sys
 import tempfile
 from typing import Literal, get_args
 
@@ -16,6 +16,8 @@ from torch import Tensor
 from refconv.errors import SettingError
 from refconv.gradspace.metric import is_sharded
 
+_PIECE = 2**20  # bytes
+
 Bases = Literal["device", "cpu", "disk"]
 
 
@@ -24,8 +26,8 @@ def check_bases(bases: str) -> None:
     if bases not in get_args(Bases):
         expected = ", ".join(get_args(Bases))
         raise SettingError("unknown place", where="bases", expected=expected, found=repr(bases))
-    if bases == "disk" and not hasattr(os, "posix_fallocate"):
-        raise SettingError("files cannot be mapped and unnamed on this system", where="bases", remedy="bases='cpu'")
+    if bases == "disk" and sys.platform == "win32":
+        raise SettingError("files without names are not to be had on Windows", where="bases", remedy="bases='cpu'")
 
 
 def kept(base: Tensor, bases: Bases, layer: str) -> Tensor:
@@ -52,11 +54,17 @@ def _in_host_memory(base: Tensor) -> Tensor:
 
 def _on_disk(base: Tensor, layer: str) -> Tensor:
     numbers = base.untyped_storage().nbytes() // base.element_size()
+    size = numbers * base.element_size()
     with tempfile.NamedTemporaryFile(prefix="refconv-base-") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, max(numbers * base.element_size(), 1))
+        try:  # to write into a mapped file that has no room ends the process
+            for first in range(0, size, _PIECE):
+                file.write(bytes(min(_PIECE, size - first)))
+            file.flush()
         except OSError as error:
-            what, remedy = f"no room for {numbers * base.element_size():,} bytes: {error.strerror}", "TMPDIR=FOLDER"
-            raise SettingError(what, where=f"bases of {layer} in {tempfile.gettempdir()}", remedy=remedy) from error
+            what, where = (
+                f"no room for {size:,} bytes: {error.strerror}",
+                f"bases of {layer} in {tempfile.gettempdir()}",
+            )
+            raise SettingError(what, where=where, remedy="TMPDIR=FOLDER") from error
         mapped = torch.from_file(file.name, shared=True, size=numbers, dtype=base.dtype)
     return mapped.as_strided(base.shape, base.stride()).copy_(base)

@@ -54,7 +54,7 @@ class Pool:
     def add_run(self, entry: Entry, folder: Path, complexity: float, which: str = "") -> Candidate:
         """Add the weights of a run: its moving average, its last ones, and the mean of its last epochs."""
         run = RunFolder(folder)
-        kept = [read_weights(path) for path in sorted(run.snapshots_folder.glob("*.pth"))]
+        kept = [read_weights(path, snapshot=True) for path in sorted(run.snapshots_folder.glob("*.pth"))]
         variants: dict[str, State] = {"average": read_weights(run.model_folder)}
         if kept:
             variants["last"] = kept[-1]

@@ -143,7 +143,7 @@ def _in_blocks(model: nn.Module, setup: Setup, split: Split) -> Score:
 
 
 def _batch_size(setup: Setup) -> int:
-    return setup.recipe.validation_batch_size or setup.part_size
+    return setup.recipe.validation_batch_size or max(setup.shares)
 
 
 def _parts(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:

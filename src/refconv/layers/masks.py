@@ -13,10 +13,9 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
-from refconv.errors import CheckpointError, LayerError, SettingError, did_you_mean
+from refconv.errors import CheckpointError, LayerError, SettingError, did_you_mean, in_one_line
 from refconv.layers.find import Layer
 from refconv.layers.stored import KERNEL
 
@@ -30,11 +29,9 @@ def read_masks(path: Path | str) -> dict[str, Tensor]:
     Raises:
         CheckpointError: if it cannot be read.
     """
-    try:
+    expected = "a safetensors file of boolean masks by the names of layers"
+    with in_one_line(CheckpointError, "cannot be read", where=str(path), expected=expected):
         masks: dict[str, Tensor] = safetensors.torch.load_file(path)
-    except (OSError, SafetensorError) as error:
-        what, expected = "cannot be read", "a safetensors file of boolean masks by the names of layers"
-        raise CheckpointError(what, where=str(path), expected=expected, found=str(error)) from error
     return masks
 
 

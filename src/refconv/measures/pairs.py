@@ -118,7 +118,7 @@ def read_json(kind: type[Record], found: Any, where: str) -> Any:
     Raises:
         RunError: if it is damaged, or of another version.
     """
-    if not isinstance(found, dict):
+    if isinstance(found, kind):
         return found
     try:
         return kind.from_dict(found)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from refconv.data import DataInfo
-from refconv.digests import with_digest
+from refconv.data.preprocessing import MOST_OUTPUTS, Preprocessing
+from refconv.digests import COPY_AGAIN, with_digest
 from refconv.errors import CheckpointError, RecipeError, RunError
 from refconv.models.run_folder import write_whole
 from refconv.models.weight_files import missing, read_checkpoint_file
 from refconv.recipe.recipe import Recipe
+from refconv.records import conformed, type_hints
 from refconv.surgery import load_refocused_state_dict
 
 FORMAT = 1  #: Version of the file's layout
@@ -65,7 +68,35 @@ class Checkpoint:
             what, remedy = "not a checkpoint of a run", "only what a run of this version wrote can be resumed"
             found = f"format {content['format']}" if "format" in content else "no format"
             raise CheckpointError(what, where=str(path), expected=f"format {FORMAT}", found=found, remedy=remedy)
-        return cls(**{field.name: content[field.name] for field in fields if field.name in content})
+        hints = type_hints(cls)
+        try:
+            values = {
+                field.name: conformed(hints[field.name], content[field.name])
+                for field in fields
+                if field.name in content
+            }
+            read = cls(**values)
+            read._check()
+        except ValueError as error:
+            raise CheckpointError("damaged", where=str(path), found=str(error), remedy=COPY_AGAIN) from error
+        return read
+
+    def _check(self) -> None:
+        """Check what holds of every run, whatever its recipe.
+
+        Raises:
+            ValueError: if a count is negative, a time no finite number, or facts about data or preprocessing are none.
+        """
+        info = DataInfo.from_dict(self.info)
+        if self.preprocessing is not None:
+            Preprocessing.from_dict(self.preprocessing).check(where="preprocessing")
+        if not (0 <= info.num_classes <= MOST_OUTPUTS and 1 <= info.in_chans <= MOST_OUTPUTS and info.input_size):
+            found = f"{info.num_classes} classes, {info.in_chans} channels, shape {list(info.input_size)}"
+            raise ValueError(f"info: expected the shape of data, found {found}")
+        counts = {"step": self.step, "metrics_length": self.metrics_length, "seconds": self.seconds}
+        for name, value in counts.items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name}: expected a number from 0 on, found {value}")
 
     def check_recipe(self, recipe: Recipe, *, where: str) -> None:
         """Check that a recipe goes on with this run."""

@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import importlib
-import json
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
 
-from refconv.errors import CheckpointError, ModelError, SettingError
-from refconv.models.metadata import KEY
+from refconv.errors import CheckpointError, SettingError, in_one_line
+from refconv.models.metadata import KEY, InputSettings
+from refconv.records import conformed, parsed_json, type_hints
 
 SUFFIXES = {".onnx": "onnx", ".pt2": "pt2", ".torchscript": "torchscript", ".xml": "openvino"}
 """The formats, by what their files' names end in."""
 
 Run = Callable[[Tensor], tuple[Tensor, ...]]
+_Opened = tuple[Run, Mapping[str, str], str]
+
+
+class ExportedMetadata(TypedDict):
+    """What an exported file says about itself, as far as it is read."""
+
+    task: str
+    architecture: str
+    class_names: list[str]
+    preprocessing: InputSettings
+    outputs: list[str]
+    num_classes: int | None
+    in_chans: int
+    preprocessing_inside: bool
 
 
 @dataclass(frozen=True)
@@ -29,30 +43,31 @@ class Runtime:
     run: Run  # from the one input to the outputs, in order
     metadata: Mapping[str, str]  # as :func:`refconv.models.metadata.described` made it
     name: str  # of the runtime, with its version
+    said: ExportedMetadata | None = None  # the values of these texts
 
     @property
     def outputs(self) -> list[str]:
         """The names of the outputs."""
-        return list(json.loads(self.metadata["outputs"]))
+        return self.known["outputs"]
+
+    @property
+    def known(self) -> ExportedMetadata:
+        """What the file says about itself."""
+        assert self.said is not None, "no file was opened"
+        return self.said
 
 
 def open_runtime(path: Path) -> Runtime:
     """Open a file by the runtime that its name's end stands for."""
     openers = {"onnx": _onnx, "pt2": _pt2, "torchscript": _torchscript, "openvino": _openvino}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch.jit warns of its successor
-            runtime = openers[SUFFIXES[path.suffix]](path)
-    except (ModelError, SettingError):
-        raise
-    # Each runtime has exceptions of its own, most of them RuntimeErrors.
-    except Exception as error:
-        remedy = "export it again"
-        raise CheckpointError("cannot be opened", where=str(path), found=_first_line(error), remedy=remedy) from error
-    if "outputs" not in runtime.metadata:
+    refused = in_one_line(CheckpointError, "cannot be opened", where=str(path), remedy="export it again")
+    with refused, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit warns of its successor
+        run, found, name = openers[SUFFIXES[path.suffix]](path)
+    if "outputs" not in found:
         what, remedy = "does not say what it takes and gives", "export the model again: refconv export MODEL -o FILE"
         raise CheckpointError(what, where=str(path), expected="a file that refconv export wrote", remedy=remedy)
-    return runtime
+    return Runtime(run, found, name, said_by_file(found, str(path)))
 
 
 def needs(package: str, extra: str) -> Any:
@@ -73,7 +88,7 @@ def onnx_session(path: Path, threads: int | None = None) -> Any:
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _onnx(path: Path) -> Runtime:
+def _onnx(path: Path) -> _Opened:
     session = onnx_session(path)
     (given,) = session.get_inputs()
     version = needs("onnxruntime", "export").__version__
@@ -81,22 +96,22 @@ def _onnx(path: Path) -> Runtime:
     def run(images: Tensor) -> tuple[Tensor, ...]:
         return tuple(torch.from_numpy(found) for found in session.run(None, {given.name: images.numpy()}))
 
-    return Runtime(run, session.get_modelmeta().custom_metadata_map, f"onnxruntime {version}")
+    return run, session.get_modelmeta().custom_metadata_map, f"onnxruntime {version}"
 
 
-def _pt2(path: Path) -> Runtime:
+def _pt2(path: Path) -> _Opened:
     stored = {KEY: ""}
     program = torch.export.load(path, extra_files=stored)
-    return Runtime(as_tuple(program.module()), json.loads(stored[KEY] or "{}"), f"torch.export {torch.__version__}")
+    return as_tuple(program.module()), parsed_json(stored[KEY] or "{}"), f"torch.export {torch.__version__}"
 
 
-def _torchscript(path: Path) -> Runtime:
+def _torchscript(path: Path) -> _Opened:
     stored = {KEY: ""}
     script = torch.jit.load(str(path), map_location="cpu", _extra_files=stored)
-    return Runtime(as_tuple(script), json.loads(stored[KEY] or "{}"), f"torch.jit {torch.__version__}")
+    return as_tuple(script), parsed_json(stored[KEY] or "{}"), f"torch.jit {torch.__version__}"
 
 
-def _openvino(path: Path) -> Runtime:
+def _openvino(path: Path) -> _Opened:
     ov = needs("openvino", "openvino")
     model = ov.Core().read_model(path)
     stored = model.get_rt_info()
@@ -107,7 +122,7 @@ def _openvino(path: Path) -> Runtime:
     def run(images: Tensor) -> tuple[Tensor, ...]:
         return tuple(torch.from_numpy(array.copy()) for array in compiled(images.numpy()).to_tuple())
 
-    return Runtime(run, found, f"openvino {ov.__version__.partition('-')[0]}")
+    return run, found, f"openvino {ov.__version__.partition('-')[0]}"
 
 
 def as_tuple(network: Callable[[Tensor], Any]) -> Run:
@@ -132,7 +147,7 @@ class ExportedModel(nn.Module):
         super().__init__()
         self.runtime = runtime
         self.names = runtime.outputs
-        self.takes_bytes = json.loads(runtime.metadata["preprocessing_inside"])
+        self.takes_bytes = runtime.known["preprocessing_inside"]
 
     def forward(self, samples: Any) -> Any:
         """Return logits, images, or for a list of images a list of dictionaries of boxes."""
@@ -152,14 +167,29 @@ def as_bytes(samples: Tensor) -> Tensor:
     return (samples * 255).round().clamp(0, 255).to(torch.uint8).movedim(1, -1).contiguous()
 
 
-def stated_by_file(metadata: Mapping[str, str]) -> dict[str, Any]:
+def said_by_file(metadata: Mapping[str, str], where: str) -> ExportedMetadata:
+    """Return the values that the texts of an exported file stand for.
+
+    Raises:
+        CheckpointError: if one is missing or of another type.
+    """
+    hints = type_hints(ExportedMetadata)
+    try:
+        values = {
+            name: metadata[name] if hint is str else parsed_json(metadata[name])
+            for name, hint in hints.items()
+            if name in metadata
+        }
+        found: ExportedMetadata = conformed(ExportedMetadata, values)
+    except (ValueError, TypeError) as error:
+        what, remedy = "says something else than refconv export wrote", "export it again"
+        raise CheckpointError(what, where=where, found=str(error), remedy=remedy) from error
+    return found
+
+
+def stated_by_file(said: ExportedMetadata) -> dict[str, Any]:
     """Return what an exported file says about the input that is left to prepare, under timm's names."""
-    values: dict[str, Any] = json.loads(metadata["preprocessing"])
-    if json.loads(metadata["preprocessing_inside"]):
+    values: dict[str, Any] = dict(said["preprocessing"])
+    if said["preprocessing_inside"]:
         values = {**values, "mean": [0.0], "std": [1.0], "color_mode": None}
     return values
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200] if lines else ''}"

@@ -9,18 +9,51 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import safetensors
 
 from refconv.digests import check_digest
 from refconv.errors import CheckpointError
-from refconv.records import parsed_json
+from refconv.records import conformed, parsed_json
 
 ADOPTED = "adopted.json"  #: The record of weights that were made into a model folder, in that folder
 IMPROVED = "improve.json"  #: The record of an improvement
 _RECORDS = ("record.json", IMPROVED)  # beside the model folder of a run, and of an improvement
 KEY = "refconv"  #: under which name formats keep all of it that have no names and texts of their own
+_SAME = tuple[float, ...] | float  # of each channel, or of all
+
+
+class InputSettings(TypedDict, total=False):
+    """What files say about a model's input under timm's names, as ``pretrained_cfg`` has them, and what ours add."""
+
+    num_classes: int | None
+    input_size: tuple[int, ...] | None
+    img_size: int | None
+    fixed_input_size: bool | None
+    pool_size: tuple[int, ...] | None
+    mean: _SAME | None
+    std: _SAME | None
+    interpolation: str | None
+    crop_pct: float | None
+    crop_mode: str | None
+    color_mode: str | None
+    first_conv: str | tuple[str, ...] | None
+    classifier: str | tuple[str, ...] | None
+    target_mean: tuple[float, ...]
+    target_std: tuple[float, ...]
+    sample_rate: int | None
+    noise: float
+    upscale: int
+
+
+class _Planned(TypedDict, total=False):
+    recipe: dict[str, Any]
+
+
+class _Recorded(TypedDict, total=False):
+    recipe: dict[str, Any] | None
+    plan: _Planned
 
 
 def versions(*more: str) -> dict[str, str]:
@@ -62,7 +95,7 @@ def certificate_of(folder: Path) -> str:
         return said
     for name in _RECORDS:
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            certificate = json.loads((folder.parent / name).read_text(encoding="utf-8")).get("certificate")
+            certificate = parsed_json((folder.parent / name).read_text(encoding="utf-8")).get("certificate")
             if isinstance(certificate, dict):
                 return certificate_hash(certificate)
     return ""
@@ -77,8 +110,8 @@ def _said_by_weights(folder: Path) -> dict[str, str]:
         return {}
 
 
-def recorded(folder: Path) -> dict[str, Any]:
-    """Return the record of the improvement or of the adopted weights in a folder; empty without one.
+def recorded_recipe(folder: Path) -> dict[str, Any]:
+    """Return the settings in the record of the improvement or of the adopted weights in a folder; empty without one.
 
     Raises:
         CheckpointError: if it is damaged.
@@ -87,11 +120,12 @@ def recorded(folder: Path) -> dict[str, Any]:
         path = folder / name
         if path.is_file():
             try:
-                found = parsed_json(path.read_text(encoding="utf-8"))
+                content = conformed(dict[str, Any], parsed_json(path.read_text(encoding="utf-8")))
+                found: _Recorded = conformed(_Recorded, check_digest(content, str(path), ours=False))
+            except CheckpointError:
+                raise
             except (OSError, ValueError) as error:
-                remedy = "remove the file; data are then named by --data"
-                raise CheckpointError(
-                    "damaged or not JSON", where=str(path), found=str(error), remedy=remedy
-                ) from error
-            return check_digest(found, str(path), ours=False) if isinstance(found, dict) else {}
+                what, remedy = "damaged or not a record", "remove the file; data are then named by --data"
+                raise CheckpointError(what, where=str(path), found=str(error), remedy=remedy) from error
+            return found.get("recipe") or found.get("plan", _Planned()).get("recipe", {})
     return {}

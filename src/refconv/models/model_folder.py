@@ -5,13 +5,14 @@ For models that are not timm's, config.json names the builder and its arguments 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import safetensors.torch
 import timm
@@ -24,21 +25,37 @@ from refconv.errors import CheckpointError, ModelError, RunError
 from refconv.models.builders import arguments_with_weights, build, hub_config, is_timm
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.exported import SUFFIXES
-from refconv.models.metadata import certificate_hash, described, recorded
-from refconv.models.run_folder import RunFolder
+from refconv.models.metadata import InputSettings, certificate_hash, described, recorded_recipe
+from refconv.models.run_folder import RunFolder, writing
 from refconv.models.weight_files import VERSIONS, WEIGHT_FILES, is_run_checkpoint, missing, read_weights
 from refconv.models.weights import load_state
 from refconv.named_code import check_trusted
 from refconv.recipe.code import code_of
 from refconv.recipe.recipe import Recipe
-from refconv.records import parsed_json
+from refconv.records import conformed, parsed_json
 from refconv.surgery import file_bytes, metadata_of, with_metadata
+from refconv.task_measures import TASKS
 
 if TYPE_CHECKING:
     from refconv.data import DataInfo
     from refconv.surgery import Certificate
 
 CONFIG_FILE = "config.json"
+
+
+class _Config(TypedDict, total=False):
+    architecture: str
+    task: str
+    num_classes: int | None
+    num_features: int | None
+    model_args: dict[str, Any]
+    pretrained_cfg: InputSettings
+    label_names: tuple[str, ...] | None
+    target_mean: tuple[float, ...]
+    target_std: tuple[float, ...]
+    sample_rate: int | None
+
+
 LOCAL = "local-dir:"  #: timm's prefix of a folder that holds a model
 
 # What of timm's description of the architecture still holds for other weights: no addresses, no licence, and nothing
@@ -142,10 +159,15 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
         expected, remedy = "a key 'architecture'", "give the file of weights itself, and the model's name by --model"
         raise CheckpointError("names no architecture", where=str(path), expected=expected, remedy=remedy)
-    if not isinstance(config.get("model_args", {}), dict) or not isinstance(config.get("pretrained_cfg", {}), dict):
-        expected = "mappings model_args and pretrained_cfg"
-        raise CheckpointError("damaged", where=str(path), expected=expected, remedy=COPY_AGAIN)
-    return check_digest(config, str(path), ours=False)
+    config = check_digest(config, str(path), ours=False)
+    try:
+        found: dict[str, Any] = conformed(_Config, config)
+    except ValueError as error:
+        raise CheckpointError("damaged", where=str(path), found=str(error), remedy=COPY_AGAIN) from error
+    if found.get("task", TASKS[0]) not in TASKS:
+        where, expected = f"{path}: task", ", ".join(TASKS)
+        raise CheckpointError("unknown task", where=where, expected=expected, found=repr(found["task"]))
+    return found
 
 
 def architecture_of(name: str) -> str:
@@ -186,6 +208,8 @@ def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], sa
         for key, value in state.items()
     }
     try:
+        if former.exists() and not folder.exists():  # a process was ended between the two renames below
+            former.rename(folder)
         for leftover in (partial, former):
             shutil.rmtree(leftover, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -206,6 +230,12 @@ def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], sa
         shutil.rmtree(former, ignore_errors=True)
     except (OSError, safetensors.SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            if former.exists() and not folder.exists():
+                former.rename(folder)
+        if isinstance(error, OSError):
+            with writing(folder, "write it again"):
+                raise
         raise RunError("cannot write the model", where=str(folder), found=str(error)) from error
 
 
@@ -226,8 +256,7 @@ class Located:
             return None
         if self.run.recipe_file.is_file():
             return self.run.recipe()
-        record = recorded(self.run.path)
-        settings = record.get("recipe") or record.get("plan", {}).get("recipe")
+        settings = recorded_recipe(self.run.path)
         if not settings:
             return None
         recipe = Recipe.from_mapping(settings)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import timm
 from timm.data import resolve_data_config
@@ -17,19 +17,34 @@ from torch import nn
 
 from refconv.data import DataInfo
 from refconv.data.opening import PREFIXES
-from refconv.data.preprocessing import BESIDE_TIMM, RECIPE, Preprocessing, Statement, resolve
+from refconv.data.preprocessing import BESIDE_TIMM, LONGEST, RECIPE, Preprocessing, Statement, resolve
 from refconv.data.sources import SOURCES
 from refconv.errors import DataError
 from refconv.models.builders import TIMM_SOURCES, arguments_with_weights, hub_config, is_timm
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.model_folder import located, read_config
 from refconv.recipe.recipe import Recipe
-from refconv.records import parsed_json
+from refconv.records import conformed, parsed_json
 
 NOTHING = Statement("", {})
 _PREPROCESSOR_FILE = "preprocessor_config.json"
 _BESIDE = ("noise", "upscale", "color_mode", *BESIDE_TIMM)  # what model folders hold besides timm's names
 _RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # PIL's numbers, as transformers has them
+
+
+class _Transformers(TypedDict, total=False):
+    do_resize: bool | None
+    size: int | dict[str, int] | None
+    resample: int
+    do_center_crop: bool | None
+    crop_size: int | dict[str, int] | None
+    crop_pct: float | None
+    do_rescale: bool | None
+    rescale_factor: float | None
+    do_normalize: bool | None
+    image_mean: tuple[float, ...] | float | None
+    image_std: tuple[float, ...] | float | None
+    do_flip_channel_order: bool | None
 
 
 def of_recipe(recipe: Recipe) -> Statement:
@@ -196,12 +211,12 @@ def _of_transformers(folder: Path) -> Statement:
     if not path.is_file():
         return NOTHING
     try:
-        config = parsed_json(path.read_text(encoding="utf-8"))
+        config: dict[str, Any] = conformed(_Transformers, parsed_json(path.read_text(encoding="utf-8")))
         values = _transformers_values(config)
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, ValueError, LookupError) as error:
         what, remedy = "damaged or of an unknown layout", "give --img-size, --mean and --std, and remove the file"
         raise DataError(what, where=str(path), found=str(error), remedy=remedy) from error
-    if not (config.get("do_rescale", True) and math.isclose(config.get("rescale_factor", 1 / 255), 1 / 255)):
+    if not (config.get("do_rescale", True) and math.isclose(config.get("rescale_factor") or 1 / 255, 1 / 255)):
         what, remedy = "does not scale images to the range 0 to 1", "give --mean and --std, and remove the file"
         found = str(config.get("rescale_factor"))
         raise DataError(what, where=str(path), expected="rescale_factor 1/255", found=found, remedy=remedy)
@@ -212,7 +227,7 @@ def _transformers_values(config: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     if config.get("do_resize", True) and config.get("size") is not None:
         values |= _transformers_size(config)
-        values["interpolation"] = _RESAMPLE[config.get("resample", 2)]
+        values["interpolation"] = dict(enumerate(_RESAMPLE))[config.get("resample", 2)]
     if config.get("do_normalize", True):
         values |= {"mean": config.get("image_mean"), "std": config.get("image_std")}
     else:
@@ -231,8 +246,10 @@ def _transformers_size(config: Mapping[str, Any]) -> dict[str, Any]:
         resized, mode = int(size["height"]), "squash"
     else:
         resized, mode = int(size["shortest_edge"] if isinstance(size, Mapping) else size), "center"
+    side = int(crop or resized)
+    if not (1 <= side <= LONGEST and 1 <= resized <= LONGEST):
+        raise ValueError(f"expected sizes from 1 to {LONGEST}, found {side} of {resized}")
     if config.get("crop_pct") is not None and crop is None:  # ConvNeXt's crops below 384 pixels, else stretches
         kept, mode = (config["crop_pct"], "center") if resized < 384 else (1.0, "squash")
         return {"img_size": resized, "crop_pct": kept, "crop_mode": mode}
-    side = int(crop or resized)
     return {"img_size": side, "crop_pct": crop_share(side, resized), "crop_mode": mode}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -161,10 +160,10 @@ def _open_checkpoint(found: Located) -> Opened:
 
 def _open_exported(found: Located) -> Opened:
     runtime = open_runtime(found.path)
-    said = runtime.metadata
-    arguments = {name: json.loads(said[name]) for name in ("num_classes", "in_chans")}
+    said = runtime.known
+    arguments: dict[str, Any] = {"num_classes": said["num_classes"], "in_chans": said["in_chans"]}
     stated = Statement(found.path.name, stated_by_file(said), of_run=True)
-    names = tuple(json.loads(said["class_names"]))
+    names = tuple(said["class_names"])
     if names == library_names(said["architecture"], arguments["num_classes"]):
         names = ()  # which Opened looks up, and data match by their synsets as well
     known: dict[str, Any] = {"task": said["task"], "class_names": names}

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -13,10 +10,14 @@ from pathlib import Path
 
 from refconv.errors import RefconvError, RunError
 from refconv.named_code import check_trusted
+from refconv.process.shortage import remedy_for
 from refconv.recipe.code import code_of
 from refconv.recipe.recipe import Recipe
+from refconv.records import replace_file
 
 LOCK_FILE = ".lock"
+AGAIN = "give the same command again"
+RESUME = "continue with --resume"  #: What is to be done once a run can write again
 
 
 class RunFolder:
@@ -62,7 +63,8 @@ class RunFolder:
                 raise
             finally:
                 if self.path.is_dir() and (spoilt or not self._present()):  # it may have been moved meanwhile
-                    shutil.rmtree(self.path, ignore_errors=sys.platform == "win32")  # where a held lock stays
+                    # On Windows a held lock stays, and a disk that has become read-only keeps everything.
+                    shutil.rmtree(self.path, ignore_errors=True)
 
     def clear(self) -> None:
         """Remove everything in the folder but its lock, which is held meanwhile."""
@@ -128,14 +130,17 @@ def locked(folder: Path, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn a failure to write into one line that says what is still whole."""
+def writing(path: Path, then: str = RESUME) -> Iterator[None]:
+    """Turn a failure to write into one line that says what is still whole, and what to do ``then``."""
     try:
         yield
     except OSError as error:
-        remedy = "what was written before is whole: make room, then continue with --resume"
+        advice = remedy_for(error) or "make room"
+        remedy = f"what was written before is whole: {advice}, then {then}"
         if isinstance(error, FileNotFoundError):
-            remedy = "the folder was moved or removed: what it holds is whole, continue there with --resume"
+            remedy = (
+                f"the folder was moved or removed: what it holds is whole, {then.replace('continue', 'continue there')}"
+            )
         raise RunError("cannot write", where=str(path), found=error.strerror or str(error), remedy=remedy) from error
 
 
@@ -147,23 +152,7 @@ def check_unused(path: Path, *, force: bool) -> None:
         raise RunError("exists already", where=str(path), remedy=remedy)
 
 
-def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a file so that, whatever happens, either the old or the new content is there."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with writing(path):
-            with partial.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-            if sys.platform != "win32":  # which opens no folders
-                descriptor = os.open(path.parent, os.O_RDONLY)
-                try:
-                    os.fsync(descriptor)  # so that the renamed file stays renamed when the power fails
-                finally:
-                    os.close(descriptor)
-    except RunError:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise
+def write_whole(path: Path, content: bytes | memoryview, *, then: str = RESUME) -> None:
+    """Write a file so that, whatever happens, either the old or the new content is there; ``then`` as in `writing`."""
+    with writing(path, then):
+        replace_file(path, content)

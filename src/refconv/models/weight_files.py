@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import pickle
 import re
-import struct
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from refconv.digests import COPY_AGAIN, check_digest
-from refconv.errors import CheckpointError, RefconvWarning, did_you_mean
-from refconv.records import parsed_json
+from refconv.digests import COPY_AGAIN, DIGEST, check_digest, digest_of
+from refconv.errors import CheckpointError, RefconvWarning, did_you_mean, in_one_line
+from refconv.records import conformed, parsed_json
 from refconv.surgery import check_tensors, metadata_of, renamed, with_metadata
 
 VERSIONS = "module_versions"
@@ -42,23 +43,20 @@ _OF_RUNS = {"format", "step", "recipe"}  #: Keys of the checkpoint of a run of r
 _COUNTER, _EXTRA = "n_averaged", "_extra_state"
 """What torch's AveragedModel counts beside its weights; the name of a module's state that is no tensor."""
 
+_DEEPEST = 64  # levels of mappings and lists inside of one another
 _NO_WEIGHTS = "not a file of weights"
 _WHOLE = "a whole file written by torch.save, or .safetensors"
 _SAVE_ALONE = "save the state dict alone: torch.save(model.state_dict(), FILE)"
 
-# What reading a damaged or foreign file raises depends on where the damage is.
-_READING_ERRORS = (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, RuntimeError)
-_DAMAGE = (*_READING_ERRORS, TypeError, ValueError, struct.error)
 
-
-def read_weights(path: Path | str) -> dict[str, Tensor]:
+def read_weights(path: Path | str, *, snapshot: bool = False) -> dict[str, Tensor]:
     """Read names and tensors from a weights file or a folder with one, without running any code in it.
 
     A training checkpoint is unwrapped, averaged weights first; a choice is said by a warning. What DataParallel,
     AveragedModel, torch.compile and FSDP add to names is removed. Versions of modules (``_metadata``) are kept.
     """
     path = weights_file(path)
-    content = read_checkpoint_file(path)
+    content = read_checkpoint_file(path, snapshot=snapshot)
     found = _weights_in(content, str(path))
     if found is None:
         strange = [str(key) for key, value in content.items() if not _is_entry(key, value)]
@@ -111,45 +109,94 @@ def missing(path: Path, what: str = "no such file", *, where: str | None = None)
     return CheckpointError(what, where=where or str(path), remedy=did_you_mean(path.name, beside) or "check the path")
 
 
-def read_checkpoint_file(path: Path) -> dict[str, Any]:
-    """Read the mapping that a checkpoint file holds, tensors on the CPU, without running any code."""
-    try:
-        if path.suffix == ".safetensors":
-            return _read_safetensors(path)
-        # Checkpoints of many training programs hold their arguments as a Namespace, which is harmless.
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Detected pickle protocol")  # said better by the error
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except CheckpointError:
-        raise
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(**_why_refused(error), where=str(path)) from error
-    except safetensors.SafetensorError as error:
-        what = "damaged or not a safetensors file"
-        raise CheckpointError(what, where=str(path), found=str(error), remedy=COPY_AGAIN) from error
-    except OSError as error:
-        if error.errno == errno.EINVAL:  # torch seeks before the beginning of a file that was cut short
-            raise CheckpointError("damaged: the file was cut short", where=str(path), remedy=COPY_AGAIN) from error
-        remedy = "check its permissions and the disk"
-        raise CheckpointError("cannot be read", where=str(path), found=str(error), remedy=remedy) from error
-    except _DAMAGE as error:
-        what = "damaged or not a checkpoint"
-        raise CheckpointError(what, where=str(path), expected=_WHOLE, remedy=COPY_AGAIN) from error
+def read_checkpoint_file(path: Path, *, snapshot: bool = False) -> dict[str, Any]:
+    """Read the mapping that a checkpoint file holds, tensors on the CPU, without running any code.
+
+    ``snapshot`` says that a run of refconv wrote the file to its snapshots.
+    """
+    what = "damaged or not a checkpoint"
+    with in_one_line(CheckpointError, what, where=str(path), expected=_WHOLE, remedy=COPY_AGAIN):
+        try:
+            content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled(path)
+        except pickle.UnpicklingError as error:
+            raise CheckpointError(**_why_refused(error), where=str(path)) from error
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # torch seeks before the beginning of a file that was cut short
+                raise CheckpointError("damaged: the file was cut short", where=str(path), remedy=COPY_AGAIN) from error
+            remedy = "check its permissions and the disk"
+            raise CheckpointError("cannot be read", where=str(path), found=str(error), remedy=remedy) from error
+    if path.suffix == ".safetensors":
+        return cast(dict[str, Any], content)
+    _check_plain(content, str(path))
     if not isinstance(content, Mapping):
         told = {"expected": "names with tensors", "found": type(content).__name__, "remedy": _SAVE_ALONE}
         raise CheckpointError(_NO_WEIGHTS, where=str(path), **told)
     if content.keys() >= _OF_RUNS:
         return check_digest(content, str(path), ours=True)
+    _check_snapshot(content, str(path), ours=snapshot)
     return content if isinstance(content, dict) else dict(content)
+
+
+def snapshot_bytes(state: Mapping[str, Any]) -> bytes:
+    """Return what a ``.pth`` file of weights holds: a state dict as torch loads it, whose metadata have a digest."""
+    metadata = {name: entry for name, entry in metadata_of(state).items() if name != DIGEST}
+    signed = with_metadata(state, {**metadata, DIGEST: {DIGEST: digest_of({"content": [dict(state), metadata]})}})
+    buffer = io.BytesIO()
+    torch.save(signed, buffer)
+    return buffer.getvalue()
+
+
+def _check_snapshot(state: Mapping[str, Any], where: str, *, ours: bool) -> None:
+    """Check weights against the digest that :func:`snapshot_bytes` wrote; other programs write none."""
+    metadata = metadata_of(state)
+    found = metadata.pop(DIGEST, {})
+    if DIGEST in found or ours:
+        content = {"content": [dict(state), metadata]}
+        signed = {**content, DIGEST: found[DIGEST]} if DIGEST in found else content
+        check_digest(signed, where, ours=ours)
+
+
+def _check_plain(content: Any, where: str) -> None:
+    """Refuse what holds tensors without values, sparse or quantised ones, or is nested too deeply."""
+    level, depth = [content], 0
+    while level:
+        inner: list[Any] = []
+        for value in level:
+            if isinstance(value, Tensor) and (value.is_meta or value.layout != torch.strided or value.is_quantized):
+                kind = "quantized" if value.is_quantized else "meta" if value.is_meta else str(value.layout)
+                raise CheckpointError(_NO_WEIGHTS, where=where, expected="dense tensors with values", found=kind)
+            inner += value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+        level, depth = inner, depth + 1
+        if depth > _DEEPEST:
+            raise CheckpointError(_NO_WEIGHTS, where=where, found="nested too deeply", remedy=_SAVE_ALONE)
+
+
+def _read_pickled(path: Path) -> Any:
+    """Read what ``torch.save`` wrote: archives that are not compressed, so that no member is larger than the file."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            becomes, size = sum(member.file_size for member in archive.infolist()), path.stat().st_size
+        if becomes > size:
+            what, expected = "becomes too large when it is unpacked", f"at most {size:,} bytes, as many as the file has"
+            raise CheckpointError(what, where=str(path), expected=expected, found=f"{becomes:,}", remedy=COPY_AGAIN)
+    # Checkpoints of many training programs hold their arguments as a Namespace, which is harmless.
+    with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Detected pickle protocol")  # said better by the error
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
     """Read the tensors of a safetensors file, and the versions of modules where this package wrote them."""
-    tensors = safetensors.torch.load_file(path)
-    with safetensors.safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
+    if "\\udc" in ascii(str(path)):  # a name that is not UTF-8, which safetensors does not open
+        content = path.read_bytes()
+        tensors = safetensors.torch.load(content)
+        metadata = parsed_json(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+    else:
+        tensors = safetensors.torch.load_file(path)
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
     check_tensors(tensors, metadata, str(path))
-    versions = parsed_json(metadata.get(VERSIONS, "{}"))
+    versions = conformed(dict[str, int], parsed_json(metadata.get(VERSIONS, "{}")))
     return with_metadata(tensors, {name: {"version": version} for name, version in versions.items()})
 
 

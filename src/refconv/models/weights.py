@@ -244,6 +244,8 @@ def _resized_classifier(own: Mapping[str, Tensor], state: Mapping[str, Tensor], 
     counts = {(own[name].shape[:1], state[name].shape[:1]) for name in unlike}
     if len(counts) != 1 or any(own[name].shape[1:] != state[name].shape[1:] for name in unlike):
         return {}
+    if () in next(iter(counts)):  # a number has no classes
+        return {}
     return dict.fromkeys(unlike) if num_classes in {None, own[unlike[0]].shape[0]} else {}
 
 

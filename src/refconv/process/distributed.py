@@ -1,6 +1,7 @@
 """The processes of one run, one or as many as torchrun started: the rank of this one, and all messages between them.
 
-Each trains on its share of every batch; gradients are DDP's business.
+Each trains on its share of every batch; gradients are DDP's business. Where one process fails, the others end as well,
+and one line says why.
 """
 
 from __future__ import annotations
@@ -12,15 +13,20 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from refconv.errors import RefconvError, RunError
 
+PATIENCE = timedelta(minutes=30)  #: How long a process waits for the others, such as for a split that one evaluates
 _PR_SET_PDEATHSIG = 1
+_STORE_PATIENCE = timedelta(seconds=10)  #: How long one that has lost the others waits to learn why
+_OF_MESSAGES = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
+"""Words in the errors of messages that did not arrive; those of gloo are plain RuntimeErrors."""
 T = TypeVar("T")
 
 
@@ -58,6 +64,15 @@ class Processes:
         values: list[T | None] = [None] * self.world_size
         dist.all_gather_object(values, value, group=self.control)
         return cast(list[T], values)
+
+    def rows(self, own: Tensor) -> list[Tensor]:
+        """Return what each process gives, tensors [n, ...] on its device, in the order of processes; n may differ."""
+        counts = self.gathered(len(own))
+        padded = own.new_zeros(max(counts), *own.shape[1:])
+        padded[: len(own)] = own
+        found = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(found, padded)
+        return [one[:count] for one, count in zip(found, counts, strict=True)]
 
     def _reduced(self, values: list[float], operation: dist.ReduceOp.RedOpType) -> list[float]:
         if self.alone:
@@ -107,14 +122,56 @@ def joined(device: str | None) -> Iterator[Processes]:
         torch.cuda.set_device(chosen)
     owner = not dist.is_initialized()
     if owner:
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    control = dist.new_group(backend="gloo")
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE)
+    control = dist.new_group(backend="gloo", timeout=PATIENCE)
     assert isinstance(control, dist.ProcessGroup)  # a group of all has every process as member
     try:
-        yield Processes(dist.get_rank(), dist.get_world_size(), chosen, control)
+        with _one_speaks(dist.get_rank()):
+            yield Processes(dist.get_rank(), dist.get_world_size(), chosen, control)
     finally:
         if owner:
             dist.destroy_process_group()
+
+
+@contextmanager
+def _one_speaks(rank: int) -> Iterator[None]:
+    """Let the process that fails say why, and others that therefore lose it end without a word.
+
+    If it was killed and could not, one of the others says that it is gone. Who speaks is decided in the store, which
+    torchrun holds. Where the first process holds it itself, and is gone, the second one speaks.
+
+    Raises:
+        RunError: in the one process that says so.
+        SystemExit: in those that end without a word.
+    """
+    store = dist.distributed_c10d.PrefixStore("refconv", dist.distributed_c10d._get_default_store())
+    store.set_timeout(_STORE_PATIENCE)
+    try:
+        yield
+    except BaseException as error:
+        lost = _is_lost(error)
+        try:
+            mine = store.add("spoken", 1) == 1
+        except RuntimeError:  # the store is gone
+            mine = rank == 1
+        if not lost:
+            raise
+        if not mine:
+            raise SystemExit(2) from None
+        late = "timed out" in str(error).lower() or "timeout" in str(error).lower()
+        what, remedy = "ended without a word, as when it is killed", "look at the memory that all take together"
+        if late:
+            what = f"did not answer for {PATIENCE.total_seconds() / 60:g} minutes"
+            remedy = "look at what it waits for, such as a disk"
+        remedy += "; the last checkpoint is kept: go on with --resume"
+        raise RunError(f"another process of the run {what}", where=f"process {rank}", remedy=remedy) from error
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Say whether an error is that of a message between processes that did not arrive."""
+    if isinstance(error, RefconvError) or not isinstance(error, RuntimeError):
+        return False
+    return isinstance(error, dist.DistError) or any(word in str(error) for word in _OF_MESSAGES)
 
 
 def choose_device(name: str | None, local_rank: int = 0) -> torch.device:

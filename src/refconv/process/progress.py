@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich import progress as rich
 from rich.console import Console
 from rich.table import Column
 
-from refconv.errors import printable
+from refconv.errors import RefconvWarning, printable
 from refconv.process.volume import quiet
 
 _BETWEEN_MOVES = 0.1  #: Seconds between two moves of a bar at least: a step may take less than a millisecond
@@ -71,10 +72,15 @@ class Display:
     def say(self, line: str) -> None:
         """Show a line that stays: above the bar, or at once in a pipe."""
         line = printable(line, lines=True)
-        if self.terminal:
-            self.bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
-        elif self._show:
-            print(line, file=sys.stderr if self._error else sys.stdout, flush=True)
+        try:
+            if self.terminal:
+                self.bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            elif self._show:
+                print(line, file=sys.stderr if self._error else sys.stdout, flush=True)
+        except OSError as error:  # a log on a full disk, a pipe that nobody reads: the work is worth more
+            self._show = self.terminal = False
+            message = f"progress is not shown any more, and the work goes on; found {error.strerror or error}"
+            warnings.warn(message, RefconvWarning, stacklevel=2)
 
 
 class StepDisplay(Display):

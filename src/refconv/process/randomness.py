@@ -66,9 +66,14 @@ def seeded(seed: int) -> Iterator[None]:
         torch.set_rng_state(before[2])
 
 
+def seed_numpy(seed: int) -> None:
+    """Seed NumPy's global generator."""
+    np.random.seed([seed & 0xFFFFFFFF, seed >> 32])  # the 32-bit words that it takes
+
+
 def _seed_cpu(seed: int) -> None:
     random.seed(seed)
-    np.random.seed([seed & 0xFFFFFFFF, seed >> 32])  # the 32-bit words that NumPy takes
+    seed_numpy(seed)
     # Not torch.manual_seed: while an accelerator sleeps, that formats a stack trace at every call, 0.3 ms. One that
     # sleeps has drawn nothing; it is seeded again before it draws.
     torch.default_generator.manual_seed(seed)

@@ -209,7 +209,7 @@ class Settings:
     amp: bool = _run("mixed precision with bf16 (autocast)", False)
     compile: bool = _run("compile the model", False)
     grad_checkpointing: bool = _run("compute activations again in the backward pass, which saves memory", False)
-    sync_bn: bool = _run("batch norms take their statistics over all processes (accelerators)", False)
+    sync_bn: bool = _run("batch norms take their statistics over all processes", False)
     channels_last: bool = _run("keep tensors in channels-last format", False)
     deterministic: bool = _run("only deterministic algorithms (exact resumption on an accelerator needs it)", False)
     validation_batch_size: int | None = _run("samples per process in evaluation", None, least=1, may_change=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,7 @@ from refconv.recipe.fields import Settings
 from refconv.recipe.rules import LEFT_OPEN, check_together, default_rate
 from refconv.recipe.settings import check_range, coerced, required
 from refconv.recipe.timm_names import TIMM_NAMES, rated, translated
-from refconv.records import type_hints
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from refconv.records import parsed_toml, type_hints
 
 VERSIONS_TABLE = "versions"  #: The TOML table in which :meth:`Recipe.to_toml` notes the versions used; reading skips it
 _TABLES = {f"{owner}_kwargs": owner for owner in ("model", "method", "loss", "opt", "sched")}
@@ -54,6 +48,11 @@ class Recipe(Settings):
             object.__setattr__(self, field.name, value)
         check_together(self)
 
+    @property
+    def mixes(self) -> bool:
+        """Whether each sample of a batch is mixed with its partner."""
+        return bool(self.mixup or self.cutmix)
+
     @classmethod
     def from_toml(cls, path: Path | str, overrides: Mapping[str, Any] | None = None) -> Recipe:
         """Read a TOML file of flat keys; a table ``versions`` is a note and is skipped.
@@ -82,6 +81,8 @@ class Recipe(Settings):
             RecipeError: if a name is unknown, a required one is missing, or a value is not possible.
         """
         fields = {field.name: field for field in dataclasses.fields(cls)}
+        if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+            raise RecipeError("not a recipe", expected="names and values", found=f"{values!r:.40}")
         if isinstance(values.get("normalize"), bool):
             meant = "normalized" if values["normalize"] else "paper"
             values = {"gram_scale": meant, **{name: value for name, value in values.items() if name != "normalize"}}
@@ -130,8 +131,8 @@ def read_settings(path: Path | str, overrides: Mapping[str, Any] | None = None) 
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError("cannot read the recipe", where=str(path), found=str(error)) from error
     try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        values = parsed_toml(text)
+    except ValueError as error:
         raise RecipeError("not a TOML file", where=str(path), found=str(error)) from error
     values.pop(VERSIONS_TABLE, None)
     try:

@@ -6,6 +6,7 @@ Knows nothing of any particular setting, of torch or of timm.
 from __future__ import annotations
 
 import dataclasses
+import math
 import operator
 import types
 import typing
@@ -58,12 +59,15 @@ def coerced(name: str, hint: Any, value: Any) -> Any:
         if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
             return dict(value)
     elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+        return (
+            float(value) if isinstance(value, float) or abs(value) < _FLOAT64 else math.inf if value > 0 else -math.inf
+        )
     elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
     raise RecipeError("wrong type", where=name, expected=expected, found=repr(value))
 
 
+_FLOAT64 = 2**1023  # whole numbers of this size become infinite, which is refused as such
 _FLOAT32 = (2 - 2**-23) * 2.0**127
 
 

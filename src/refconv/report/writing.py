@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from refconv.errors import RunError
+from refconv.errors import RunError, in_one_line
 from refconv.measures.facts import FACTS_FILE, PairFacts
 from refconv.measures.judging import Judgement
 from refconv.measures.numbers import count
 from refconv.measures.pairs import RECORDS, ModelPair, measure_of, read_json, read_record
 from refconv.measures.verdicts import NOTE, weighed
+from refconv.process.shortage import remedy_for
 from refconv.records import content_of
 from refconv.report import page, verdict
 from refconv.report.elements import Figure, Section
@@ -112,14 +113,17 @@ def write_report(
     """
     path, pairs = Path(path), numbered(pairs)
     check(pairs)
-    found = told(SECTIONS if sections is None else sections, pairs)
     facts = pairs[0].facts
     model = facts.model.rpartition(":")[2]
-    whole = page.Page(
-        title=title or f"What changed in {model}", model=model, start=facts.before.reference,
-        verdict=verdict.verdict(pairs, found), sections=found, provenance=provenance(pairs),
-    )  # fmt: skip
-    text = _small_enough(whole, path)
+    # Numbers of one record that contradict one another are found where they are drawn.
+    names, remedy = " and ".join(pair.name for pair in pairs), "analyse again by this version"
+    with in_one_line(RunError, "the numbers of an analysis contradict one another", where=names, remedy=remedy):
+        found = told(SECTIONS if sections is None else sections, pairs)
+        whole = page.Page(
+            title=title or f"What changed in {model}", model=model, start=facts.before.reference,
+            verdict=verdict.verdict(pairs, found), sections=found, provenance=provenance(pairs),
+        )  # fmt: skip
+        text = _small_enough(whole, path)
     _write(path, text)
     headlines = tuple((one.name, one.result.headline) for one in whole.verdict.pairs)
     return Report(path, len(text), tuple(section.name for section in found), headlines)
@@ -186,4 +190,5 @@ def _write(path: Path, text: bytes) -> None:
         finally:
             beside.unlink(missing_ok=True)
     except OSError as error:
-        raise RunError("cannot write the report", where=str(path), found=str(error)) from error
+        remedy = f"{remedy_for(error) or 'check the place'}, then give the same command again"
+        raise RunError("cannot write the report", where=str(path), found=str(error), remedy=remedy) from error

@@ -14,6 +14,7 @@ from rich.progress import MofNCompleteColumn
 from rich.table import Column
 
 from refconv.engine.stepping import medians, step_seconds
+from refconv.models.run_folder import AGAIN, writing
 from refconv.process.progress import Display, column
 from refconv.recipe.recipe import Recipe
 from refconv.records import Record
@@ -146,8 +147,9 @@ def kept_step_times(path: Path, runs: Mapping[str, Run], reference: str) -> Step
         if known and (times.reference == reference or reference not in runs):
             return times
     times = step_times(runs, reference)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    times.write(path)
+    with writing(path, AGAIN):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        times.write(path)
     return times
 
 

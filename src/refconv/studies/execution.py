@@ -6,13 +6,12 @@ import dataclasses
 import shutil
 from pathlib import Path
 
-import torch
-
 from refconv.engine.loop import train
 from refconv.engine.run_record import RunRecord
 from refconv.errors import RefconvError, RunError, StudyError, TrainingError
 from refconv.models.run_folder import RunFolder, write_whole
 from refconv.process.interruption import StoppedError
+from refconv.process.shortage import shortage
 from refconv.recipe.code import trust_named
 from refconv.recipe.recipe import Recipe
 from refconv.studies.outcome import Outcome as Outcome  # known by this name too
@@ -51,6 +50,12 @@ def execute(run: Run, keep: str) -> Outcome:
     """Train until the run is over, is stopped, or fails; ``keep`` as in :class:`refconv.studies.study.Study`.
 
     A run that is over already is not run again: another machine may have finished it and been lost before it said so.
+    What the machine lacks fails the run; other errors of those kinds are bugs.
+
+    Raises:
+        OSError: such a bug.
+        MemoryError: never; it is a lack of memory.
+        RuntimeError: such a bug.
     """
     folder = RunFolder(run.folder)
     try:
@@ -75,8 +80,10 @@ def execute(run: Run, keep: str) -> Outcome:
         return Outcome("diverged", str(error))
     except RefconvError as error:
         return Outcome("failed", str(error))
-    except torch.OutOfMemoryError as error:
-        return Outcome("failed", f"{run.folder}: out of memory; found {str(error).splitlines()[0]}")
+    except (OSError, MemoryError, RuntimeError) as error:
+        if (line := shortage(error)) is None:
+            raise
+        return Outcome("failed", f"{run.folder}: {line}")
     if keep != "all":
         _remove(folder, models=run.kind == "selection" or (run.kind == "final" and keep == "records"))
     return Outcome("finished")

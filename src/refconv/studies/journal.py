@@ -13,15 +13,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypedDict
 
 from refconv.digests import with_digest
 from refconv.engine.run_record import RunRecord
 from refconv.errors import RefconvError, StudyError
-from refconv.models.run_folder import RunFolder, write_whole, writing
+from refconv.models.run_folder import AGAIN, RunFolder, write_whole, writing
 from refconv.recipe.recipe import Recipe
 from refconv.recipe.rules import RATE_FROM_SCRATCH
-from refconv.records import content_of
+from refconv.records import conformed, content_of
 from refconv.studies.execution import DIVERGED_FILE, record_of
 from refconv.studies.runs import Run
 
@@ -31,6 +31,13 @@ _DEFAULTS = {
 }
 # What a setting is that an entry leaves out: the default when the first journals were written.
 _FORMER_DEFAULTS = {"lr": RATE_FROM_SCRATCH}
+
+
+class _Entry(TypedDict):
+    run: str
+    recipe: dict[str, Any]
+    record: dict[str, Any] | None
+    diverged: str | None
 
 
 class Journal:
@@ -52,7 +59,7 @@ class Journal:
                 recipe = Recipe.from_mapping({**_FORMER_DEFAULTS, **scale, **said})
                 record = None if entry["record"] is None else RunRecord.from_dict(entry["record"])
                 words = entry["diverged"]
-            except (RefconvError, KeyError, TypeError, ValueError, AttributeError) as error:
+            except ValueError as error:
                 raise self._damaged(name, error) from error
             recorded = (DIVERGED_FILE, f"{words}\n") if record is None else (folder.record_file.name, record.to_json())
             partial = folder.path.with_name(f".{folder.path.name}.partial")
@@ -75,19 +82,26 @@ class Journal:
             }
         entries = [with_digest({"run": name, **self._lines[name]}) for name in sorted(self._lines)]
         lines = [json.dumps(entry, ensure_ascii=False) for entry in entries]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self.path, "".join(f"{line}\n" for line in lines).encode())
+        with writing(self.path, AGAIN):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self.path, "".join(f"{line}\n" for line in lines).encode(), then=AGAIN)
 
     def _read(self) -> dict[str, dict[str, Any]]:
         if not self.path.is_file():
             return {}
         found = {}
-        for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            lines = self.path.read_text(encoding="utf-8").split("\n")
+        except (OSError, ValueError) as error:
+            raise self._damaged("the file", error) from error
+        for number, line in enumerate(lines, start=1):
+            if not line:
+                continue
             try:
-                entry = content_of(line)
+                entry = conformed(_Entry, content_of(line))
                 name = entry.pop("run")
                 inside = (self.out / name).resolve().is_relative_to(self.out.resolve())
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except (OSError, ValueError) as error:
                 raise self._damaged(f"line {number}", error) from error
             if not inside:
                 raise self._damaged(f"line {number}", f"{name!r} is outside of the study's folder")

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from refconv.named_code import inherit, trusted
 from refconv.process.interruption import SIGNALS
 from refconv.studies.outcome import Outcome
 from refconv.studies.runs import Run
@@ -121,7 +122,7 @@ class ProcessExecutor:
         ends: tuple[Any, Any] = context.Pipe()  # of another class on Windows
         ours, theirs = ends
         process = context.Process(
-            target=_work, args=(theirs, self._threads, self._keep)
+            target=_work, args=(theirs, self._threads, self._keep, trusted())
         )  # not daemonic: a run may have data workers
         with _visible(device):
             process.start()
@@ -138,8 +139,9 @@ def visible_devices() -> list[str]:
     return named[:count] if named else [str(i) for i in range(count)]
 
 
-def _work(connection: Connection, threads: int, keep: str) -> None:
-    """Execute the runs that come through a connection, until it is closed."""
+def _work(connection: Connection, threads: int, keep: str, names: frozenset[str]) -> None:
+    """Execute the runs that come through a connection, until it is closed; code of these names is trusted."""
+    inherit(names)
     # The terminal sends Ctrl-C to all processes, and Slurm its warning before a time limit; only the first process
     # decides, and it sends the terminating signal.
     if sys.platform == "win32":

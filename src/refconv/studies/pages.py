@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from refconv.models.run_folder import AGAIN, write_whole
 from refconv.sentences import capital
 from refconv.studies.comparison import MEASURES, Comparison, Contrast
 from refconv.studies.estimate import clock
@@ -226,7 +228,10 @@ def draw(comparison: Comparison, *paths: Path) -> None:
         panels[0].set_yticks(range(len(rows)), [f"{row.architecture}: {row.method}" for row in rows])
         panels[0].invert_yaxis()
         for path in paths:
-            figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else {}, dpi=150)
+            content = io.BytesIO()
+            metadata = {"Date": None} if path.suffix == ".svg" else {}
+            figure.savefig(content, format=path.suffix[1:], metadata=metadata, dpi=150)
+            write_whole(path, content.getvalue(), then=AGAIN)
 
 
 def _panel(panel: Any, comparison: Comparison, name: str) -> None:

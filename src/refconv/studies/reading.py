@@ -15,7 +15,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,9 @@ from typing import Any
 from refconv.errors import RecipeError, StudyError, did_you_mean
 from refconv.recipe.recipe import Recipe
 from refconv.recipe.timm_names import translated
+from refconv.records import parsed_toml
 from refconv.studies.study import WEIGHTS, Architecture, Base, Method, Study, recipe_errors_in
 from refconv.task_measures import compared_measures
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _KEEP = ("records", "models", "all")
 _SETTINGS = {field.name: field for field in dataclasses.fields(Recipe)}
@@ -38,6 +33,7 @@ _SHARED = tuple(name for name in _SETTINGS if name not in _OF_THE_STUDY)
 _OF_METHODS = ("method", "optimizer")  # groups of settings in which methods may differ; in all others they are matched
 _SOURCES = ("samples", "checkpoint", "pretrained", "backbones")  # of a base: exactly one of them
 _FIRST_SELECTION_SEED = 1000
+_MOST_SEEDS = 10_000
 _REQUIRED: Any = object()
 
 
@@ -49,11 +45,12 @@ def read_study(path: Path | str) -> Study:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise StudyError("not a TOML file", where=str(path), found=str(error)) from error
     except (OSError, UnicodeDecodeError) as error:
         raise StudyError("cannot read the study", where=str(path), found=str(error)) from error
+    try:
+        content = parsed_toml(text)
+    except ValueError as error:
+        raise StudyError("not a TOML file", where=str(path), found=str(error)) from error
     try:
         study = _study(_Table(content), text)
         _check_recipes(study)
@@ -259,7 +256,9 @@ def _are_different(value: Any) -> bool:
 
 
 def _are_seeds(value: Any) -> bool:
-    return _is_count(value) or (_are_different(value) and all(type(item) is int and item >= 0 for item in value))
+    return (_is_count(value) and value <= _MOST_SEEDS) or (
+        _are_different(value) and all(type(item) is int and item >= 0 for item in value)
+    )
 
 
 _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
@@ -268,6 +267,6 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "flag": ("true or false", lambda value: isinstance(value, bool)),
     "share": ("a number from 0 to below 1", lambda value: type(value) in {int, float} and 0 <= value < 1),
     "count": ("a whole number from 1 on", _is_count),
-    "seeds": ("how many, or a list of different whole numbers", _are_seeds),
+    "seeds": (f"how many, or a list of different whole numbers, at most {_MOST_SEEDS} if counted", _are_seeds),
     "values": ("a list of different values", _are_different),
 }

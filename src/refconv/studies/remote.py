@@ -22,6 +22,7 @@ from typing import Any
 
 from refconv.errors import RunError
 from refconv.models.run_folder import RunFolder, locked, write_whole
+from refconv.named_code import inherit, trusted
 from refconv.process.interruption import PATIENCE
 from refconv.studies.local import ProcessExecutor
 from refconv.studies.outcome import Outcome
@@ -61,6 +62,7 @@ class Errand:
     directory: str = field(default_factory=os.getcwd)
     path: tuple[str, ...] = field(default_factory=lambda: tuple(map(os.path.abspath, sys.path)))
     command: tuple[str, ...] = field(default_factory=lambda: tuple(sys.argv))  # for the record
+    trusted: frozenset[str] = field(default_factory=trusted)  # what the user named or trusts
 
     def __call__(self) -> Outcome:
         """Execute the run in a process of its own, until it is over or its permit is gone."""
@@ -72,6 +74,7 @@ class Errand:
             return Outcome("failed", f"{what}; all machines need the working directory and --out at the same place")
         sys.path[:] = [*self.path, *(one for one in sys.path if one not in self.path)]
         sys.argv[:] = self.command
+        inherit(self.trusted)
         if not self._permitted():
             return Outcome("stopped", "its permit is gone")
         write_whole(taken_of(self.run.folder), f"{self.number}\n{socket.gethostname()}\n".encode())

@@ -19,15 +19,15 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from refconv.config import GramConfig
-from refconv.digests import DIGEST, check_digest, digest_of
-from refconv.errors import CheckpointError, ModelError, SettingError
+from refconv.digests import COPY_AGAIN, DIGEST, check_digest, digest_of
+from refconv.errors import CheckpointError, ModelError, SettingError, in_one_line
 from refconv.layers import Layer, check_base, check_shared, dotted, find_layers, masked
 from refconv.parametrizations import ForwardScope, KernelTransform, config_of, transform_named
-from refconv.records import with_scale
+from refconv.records import conformed, parsed_json, replace_file, with_scale
 from refconv.surgery.places import Names, places
 from refconv.surgery.refocusing import applied, attach_all, check_plain, check_unsharded, transform_at, transforms_at
 
@@ -229,7 +229,7 @@ def save_adapter(model: nn.Module, path: Path | str, *, rest: bool = True) -> No
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     metadata = {"format": FORMAT, "version": str(VERSION), "rest": json.dumps(rest), "sites": json.dumps(layers)}
     try:
-        Path(path).write_bytes(file_bytes(tensors, metadata))  # save_file gives rights to the owner alone
+        replace_file(Path(path), file_bytes(tensors, metadata))  # save_file gives rights to the owner alone
     except OSError as error:
         remedy = None if Path(path).parent.is_dir() else f"make the folder {Path(path).parent} first"
         raise CheckpointError(f"cannot be written ({error.strerror})", where=str(path), remedy=remedy) from error
@@ -249,7 +249,7 @@ def load_adapter(model: nn.Module, path: Path | str) -> None:
     check_plain(model, "load an adapter into")
     where = str(path)
     metadata, tensors = _read(Path(path))
-    settings: dict[str, dict[str, Any]] = json.loads(metadata["sites"])
+    settings, with_rest = _said(metadata, where)
     layers = {layer.name: layer for layer in find_layers(model)}
     absent = ", ".join([name for name in settings if name not in layers][:8])
     if absent:
@@ -260,7 +260,21 @@ def load_adapter(model: nn.Module, path: Path | str) -> None:
     pairs = _bases_to_mask(chosen, settings, masks, where)
     check_shared(chosen)
     with applied(pairs):
-        _load(model, chosen, settings, tensors, pairs, json.loads(metadata["rest"]), where)
+        _load(model, chosen, settings, tensors, pairs, with_rest, where)
+
+
+def _said(metadata: Mapping[str, str], where: str) -> tuple[dict[str, dict[str, Any]], bool]:
+    """Return the settings of every layer, and whether everything else of the model is in the file too."""
+    try:
+        settings = conformed(dict[str, dict[str, Any]], parsed_json(metadata["sites"]))
+        for name, said in settings.items():
+            for key in {_BASE, _TRANSFORM} & said.keys():
+                if not isinstance(said.get(key), str):
+                    raise ValueError(f"{name}.{key}: expected a text, found {said.get(key)!r:.40}")
+        rest: bool = conformed(bool, parsed_json(metadata["rest"]))
+    except ValueError as error:
+        raise CheckpointError("damaged", where=where, found=str(error), remedy=COPY_AGAIN) from error
+    return settings, rest
 
 
 def _load(
@@ -323,7 +337,7 @@ def _bases_to_mask(
         check_base(layer.weight, layer.name, layer.label)
         check_unsharded(layer)
         assert layer.weight is not None
-        base, weight, mask = settings[layer.name][_BASE], layer.weight, masks.get(layer)
+        base, weight, mask = settings[layer.name].get(_BASE), layer.weight, masks.get(layer)
         if fingerprint(weight) == base:
             continue
         if mask is not None:
@@ -343,12 +357,10 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     if not path.is_file():
         what, expected = ("a folder", "a file that save_adapter wrote") if path.is_dir() else ("no such file", None)
         raise CheckpointError(what, where=where, expected=expected)
-    try:
-        with safe_open(where, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dictionary
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"not readable as safetensors ({error})", where=where) from error
+    refused = in_one_line(CheckpointError, "not readable as safetensors", where=where, remedy=COPY_AGAIN)
+    with refused, safe_open(where, framework="pt") as file:
+        metadata = file.metadata() or {}
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dictionary
     written, version = str(metadata.get("format")), str(metadata.get("version"))
     if written != FORMAT:
         raise CheckpointError("not an adapter file", where=where, expected=f"format {FORMAT}", found=written)

@@ -13,6 +13,7 @@ from torch import Tensor
 from refconv.data.dataset import Batch, Split
 from refconv.data.preprocessing import IMAGE_MODES
 from refconv.data.splits import Parts, held_out, validation_split
+from refconv.data.texts import text_of
 from refconv.errors import DataError
 from refconv.recipe.recipe import Recipe
 
@@ -47,15 +48,6 @@ def image_channels(in_chans: int | None, *, name: str) -> int:
     if in_chans not in {*IMAGE_MODES, None}:
         raise DataError("images have 1 or 3 channels", where=name, found=f"in_chans={in_chans}")
     return in_chans or 3
-
-
-def text_of(path: Path) -> str:
-    """Return the text of a small file."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        remedy = "save the file as UTF-8 text, or download it again"
-        raise DataError("cannot be read", where=str(path), found=str(error), remedy=remedy) from error
 
 
 def first_words(path: Path) -> list[str]:

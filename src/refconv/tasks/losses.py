@@ -42,6 +42,12 @@ def chosen_loss(recipe: Recipe, losses: Mapping[str, Callable[..., Loss]], devic
     return _on(device, _Own(found if _takes_two(found) else _made(found, recipe.loss_kwargs, name), recipe, name))
 
 
+def class_weights(recipe: Recipe) -> Tensor | None:
+    """Return the weights [classes] by whose sum over the targets torch's cross-entropy divides; None without any."""
+    weights = recipe.loss_kwargs.get("weight") if recipe.loss == "cross_entropy" else None
+    return None if weights is None else torch.tensor(weights, dtype=torch.float64)
+
+
 def _on(device: torch.device, loss: Loss) -> Loss:
     return loss.to(device) if isinstance(loss, nn.Module) else loss
 

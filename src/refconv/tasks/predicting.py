@@ -14,9 +14,11 @@ import torch
 from refconv.data.arrays import ARRAYS, SOUNDS, fitted, is_tensor_file
 from refconv.data.images import EXTENSIONS, FileImages, PathTable, decode, images_below
 from refconv.data.opening import of_images
-from refconv.errors import DataError, RunError
+from refconv.errors import DataError
 from refconv.models.model_input import channels_of
 from refconv.models.opening import Opened, input_of
+from refconv.models.run_folder import AGAIN, writing
+from refconv.records import replace_file
 from refconv.surgery import evaluating
 from refconv.tasks.image_data import missing
 from refconv.tasks.registry import task_named
@@ -77,7 +79,7 @@ def _read(opened: Opened, file: Path) -> Any:
 
 def save_predictions(folder: Path, found: Sequence[tuple[Path, Prediction]]) -> None:
     """Write predictions.json, and a picture and a mask for each prediction that has one."""
-    try:
+    with writing(folder, AGAIN):
         folder.mkdir(parents=True, exist_ok=True)
         names: set[str] = set()
         entries = []
@@ -93,6 +95,4 @@ def save_predictions(folder: Path, found: Sequence[tuple[Path, Prediction]]) -> 
                     made.save(folder / entry[kind])
             entries.append(entry)
         text = json.dumps(entries, indent=2, ensure_ascii=False)
-        (folder / "predictions.json").write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise RunError("cannot write the predictions", where=str(folder), found=str(error)) from error
+        replace_file(folder / "predictions.json", f"{text}\n".encode())

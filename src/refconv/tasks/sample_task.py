@@ -83,8 +83,8 @@ class SampleTask(Task):
             remedy = "give the model that many outputs, by num_classes"
             raise unfit(model, outputs, what, expected=str(expected), remedy=remedy)
 
-    def mixing(self, recipe: Recipe, info: DataInfo, *, batch_size: int, processes: int) -> Mixing | None:
-        """Return what mixes samples and targets of a batch of one process, if the recipe asks for it."""
+    def mixing(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Mixing | None:
+        """Return what mixes samples and targets of one process's share of a batch, if the recipe asks for it."""
         return None
 
     def loss(self, recipe: Recipe, info: DataInfo, device: torch.device) -> Loss:
@@ -98,8 +98,9 @@ class SampleTask(Task):
 
     def objective(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Objective:
         """Return the loss, of mixed samples and beside a teacher's outputs where the recipe says so."""
-        mixing = self.mixing(recipe, info, batch_size=part_size, processes=processes.world_size)
+        mixing = self.mixing(recipe, info, processes, part_size=part_size)
         criterion = self.loss(recipe, info, processes.device)
+        judged = _of_all(criterion, processes) if self.compares_samples and not processes.alone else criterion
         autocast = autocasting(processes.device, recipe.amp)
         teacher = make_teacher(recipe, processes.device, info, self.distance)
 
@@ -110,9 +111,9 @@ class SampleTask(Task):
                 teacher.watch(network)
             with autocast():
                 outputs, auxiliary, weight = heads(network(inputs))
-            loss = criterion(outputs.float(), targets)
+            loss = judged(outputs.float(), targets)
             for other in auxiliary:
-                loss = loss + weight * criterion(other.float(), targets)
+                loss = loss + weight * judged(other.float(), targets)
             return loss if teacher is None else teacher.loss(inputs, outputs, loss)
 
         if isinstance(criterion, nn.Module) and next(criterion.parameters(), None) is not None:
@@ -152,6 +153,23 @@ class SampleTask(Task):
         sample, _ = self.sample_of(opened, image)
         found: Tensor = columns(opened.model(sample[None].to(device)))
         return found.float()[0].cpu()
+
+
+def _of_all(criterion: Loss, processes: Processes) -> Loss:
+    """Return a loss of the outputs of all processes, from the share of each.
+
+    Its gradient is that with respect to one's own outputs. It is multiplied by n over one's own samples, as if the loss
+    were a mean over samples, since that is how the shares are averaged.
+    """
+
+    def judged(outputs: Tensor, targets: Tensor) -> Tensor:
+        found = processes.rows(outputs.detach())
+        found[processes.rank] = outputs
+        together = torch.cat(found)
+        loss = criterion(together, torch.cat(processes.rows(targets)))
+        return loss.detach() + (loss - loss.detach()) * (len(together) / len(outputs))
+
+    return judged
 
 
 def prepared(values: Tensor, preprocessing: Preprocessing) -> Tensor:

@@ -99,6 +99,7 @@ class Task(ABC):
         least_outputs: the least ``num_classes`` of a model.
         output_names: what the outputs of an exported model are called.
         takes_softmax: whether the softmax of the outputs is the probabilities of classes, one of which holds.
+        compares_samples: whether the loss is of all samples of a part together, and not the mean over them.
         takes_lists: whether models take a list of images, and give dictionaries of what they found.
         backbones: where models keep what a classifier would have, too; the first that is there counts.
     """
@@ -113,6 +114,7 @@ class Task(ABC):
     output_names: ClassVar[Sequence[str]] = ("logits",)
     takes_softmax: ClassVar[bool] = False
     takes_lists: ClassVar[bool] = False
+    compares_samples: ClassVar[bool] = False
 
     @property
     def primary(self) -> str:
@@ -204,7 +206,7 @@ class Task(ABC):
     def objective(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Objective:
         """Return the training loss, which enters autocast where the recipe asks for bf16.
 
-        ``part_size`` is the number of samples in a part of a batch, in one process.
+        ``part_size`` is the number of samples in a part of a batch, over all processes.
         """
 
     def counting(self, recipe: Recipe) -> Callable[[Samples, Targets], float] | None:

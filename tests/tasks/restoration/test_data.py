@@ -66,7 +66,7 @@ def test_training_is_a_function_of_seed_epoch_and_position(pictures, noise, upsc
 def test_two_processes_share_the_batches_of_one(pictures):
     data = opened(pictures, noise=10, patch_size=16)
     (x, _), *_ = data.train_batches(seed=0, epoch=0, batch_size=4)
-    shares = [next(data.train_batches(seed=0, epoch=0, batch_size=2, rank=rank, world_size=2))[0] for rank in (0, 1)]
+    shares = [next(data.train_batches(seed=0, epoch=0, batch_size=4, rank=rank, world_size=2))[0] for rank in (0, 1)]
     assert torch.equal(torch.cat(shares), x)
 
 

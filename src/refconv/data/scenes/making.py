@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from refconv.data.splits import stratified_split
 from refconv.errors import DataError, SettingError
 from refconv.process.progress import StepDisplay
 from refconv.process.randomness import derive_seed
+from refconv.process.shortage import remedy_for
 from refconv.records import Record
 
 RECORD_FILE = "scenes.json"
@@ -117,7 +119,11 @@ def make_scenes(
             out.rename(former)
         partial.rename(out)
     except OSError as error:
-        raise DataError("cannot be written", where=str(out), found=str(error)) from error
+        with contextlib.suppress(OSError):
+            if former.exists() and not out.exists():
+                former.rename(out)
+        remedy = f"{remedy_for(error) or 'check the place'}, then give the same command again"
+        raise DataError("cannot be written", where=str(out), found=str(error), remedy=remedy) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(former, ignore_errors=True)

@@ -9,6 +9,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from refconv.engine.loggers.files import Csv, TensorBoard
@@ -19,6 +20,7 @@ from refconv.models.run_folder import RunFolder, write_whole
 from refconv.process.volume import quiet
 from refconv.recipe.fields import LOGGERS
 from refconv.recipe.recipe import Recipe
+from refconv.records import conformed, parsed_json
 
 KINDS: dict[str, type[Logger]] = dict(zip(LOGGERS, (TensorBoard, Csv, Wandb, Mlflow, Trackio), strict=True))
 
@@ -46,7 +48,7 @@ class Loggers:
     def __init__(self, recipe: Recipe, folder: RunFolder, *, step: int = 0) -> None:
         self._open: dict[str, Logger] = {}
         path = folder.loggers_file
-        ids: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        ids = _ids(path)
         for name in recipe.log:
             run = LoggedRun(folder.path, recipe.to_dict(), recipe.log_kwargs, step, ids.get(name))
             logger = KINDS[name]()
@@ -86,6 +88,18 @@ class Loggers:
                 del self._open[name]
                 text = f"log = {name}: failed, and is left out from here on; training goes on; found {_words(error)}"
                 warnings.warn(text, RefconvWarning, stacklevel=2)
+
+
+def _ids(path: Path) -> dict[str, str]:
+    """Return by which names loggers know the run, empty at its start."""
+    try:
+        found: dict[str, str] = conformed(
+            dict[str, str], parsed_json(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        )
+    except (OSError, ValueError) as error:
+        remedy = "remove it, and loggers start anew"
+        raise RunError("damaged", where=str(path), found=str(error), remedy=remedy) from error
+    return found
 
 
 def _failure(call: Callable[[Logger], None], logger: Logger) -> Exception | None:

@@ -7,11 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from timm.data.mixup import Mixup
 from timm.loss import BinaryCrossEntropy
 from torch import Tensor, nn
 
-from refconv.data import Data, DataInfo, Samples, Split
+from refconv.data import Data, DataInfo, Samples, Split, Targets
 from refconv.data.dataset import Batch
 from refconv.data.targets import CLASSES, Wanted
 from refconv.errors import RecipeError
@@ -19,8 +18,9 @@ from refconv.models.opening import Opened
 from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.tasks.classification.evaluation import ClassificationEvaluation, evaluation_of
+from refconv.tasks.classification.mixing import SharedMixup
 from refconv.tasks.evaluation import Evaluation
-from refconv.tasks.losses import Loss, chosen_loss
+from refconv.tasks.losses import Loss, chosen_loss, class_weights
 from refconv.tasks.sample_task import Mixing, SampleTask
 from refconv.tasks.task import NOTHING_FOUND, EvaluationRun, Prediction, unfit
 from refconv.tasks.teaching import Distance, of_classes
@@ -51,9 +51,9 @@ class Classification(SampleTask):
             remedy = "give the model that many classes" if logits else "let its forward return the logits alone"
             raise unfit(model, outputs, what, expected=str(expected), remedy=remedy)
 
-    def mixing(self, recipe: Recipe, info: DataInfo, *, batch_size: int, processes: int) -> Mixing | None:
+    def mixing(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Mixing | None:
         """Return what mixes samples and labels, if the recipe asks for it."""
-        return make_mixing(recipe, info, batch_size=batch_size, processes=processes)
+        return make_mixing(recipe, info, processes, part_size=part_size)
 
     def loss(self, recipe: Recipe, info: DataInfo, device: torch.device) -> Loss:
         """Return the cross-entropy, timm's binary cross-entropy of each class, or the user's own loss."""
@@ -64,6 +64,13 @@ class Classification(SampleTask):
         if recipe.loss is not None and recipe.smoothing and not (recipe.mixup or recipe.cutmix):
             raise RecipeError("has no effect with a loss of your own", where="smoothing", remedy="smooth in the loss")
         return make_loss(recipe) if recipe.loss is None else chosen_loss(recipe, _LOSSES, device)
+
+    def counting(self, recipe: Recipe) -> Callable[[Samples, Targets], float] | None:
+        """Return what sums the weights of a part's classes, where the loss divides by them."""
+        weights = class_weights(recipe)
+        if weights is None or recipe.mixes:  # torch divides the loss of mixed classes by the samples
+            return None
+        return lambda samples, labels: float(weights[labels].sum())
 
     @property
     def distance(self) -> Distance:
@@ -124,23 +131,20 @@ def evaluate(
     return found
 
 
-def make_mixing(recipe: Recipe, info: DataInfo, *, batch_size: int, processes: int = 1) -> Mixup | None:
-    """Return what mixes samples and labels of a batch of one process, if the recipe asks for it."""
-    if not (recipe.mixup or recipe.cutmix):
+def make_mixing(recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> SharedMixup | None:
+    """Return what mixes this process's samples and labels of a batch of all, if the recipe asks for it."""
+    if not recipe.mixes:
         return None
-    if info.train_size < batch_size * processes:  # the only batch is smaller, and shared out
-        shares = {info.train_size // processes, -(-info.train_size // processes)}
-    else:
-        shares = {batch_size}
-    odd = [share for share in sorted(shares) if share % 2]
-    if odd:
-        expected = "an even number of samples in each process and part"
-        raise RecipeError("mixup and cutmix need pairs", where="batch_size", expected=expected, found=str(odd[0]))
     if recipe.cutmix and len(info.input_size) != 3:
         raise RecipeError("cutmix needs images", where="cutmix", found=f"samples of shape {list(info.input_size)}")
-    mixed = {"mixup_alpha": recipe.mixup, "cutmix_alpha": recipe.cutmix, "label_smoothing": recipe.smoothing}
-    how = {"prob": recipe.mixup_prob, "switch_prob": recipe.mixup_switch_prob, "mode": recipe.mixup_mode}
-    return Mixup(**mixed, **how, num_classes=recipe.num_classes or info.num_classes)
+    mixed: dict[str, Any] = {
+        "mixup_alpha": recipe.mixup,
+        "cutmix_alpha": recipe.cutmix,
+        "label_smoothing": recipe.smoothing,
+    }
+    mixed |= {"prob": recipe.mixup_prob, "switch_prob": recipe.mixup_switch_prob, "mode": recipe.mixup_mode}
+    mixed |= {"num_classes": recipe.num_classes or info.num_classes}
+    return SharedMixup(part_size, rank=processes.rank, world_size=processes.world_size, **mixed)
 
 
 def make_loss(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from refconv.data import rle
 from refconv.data.images import PathTable, open_image
-from refconv.errors import DataError, RefconvWarning
+from refconv.data.preprocessing import LONGEST
+from refconv.errors import DataError, RefconvWarning, in_one_line
 from refconv.tasks.image_data import missing
 
 _TOLERANCE = 1.0  # pixels; boxes that reach less beyond their image are clipped without a word
@@ -113,6 +114,10 @@ def gathered(
         raise missing("folder", "no images", where=where, expected="at least one")
     objects = [entry for image in images for entry in image.objects]
     counts = torch.tensor([len(image.objects) for image in images])
+    large = next((image for image in images if not 0 < image.height <= LONGEST or not 0 < image.width <= LONGEST), None)
+    if large is not None:
+        found, expected = f"{large.width} x {large.height}", f"1 to {LONGEST} pixels"
+        raise DataError("no size of an image", where=f"{where}: {large.path}", expected=expected, found=found)
     sizes = torch.tensor([(image.height, image.width) for image in images])
     boxes = torch.tensor([entry.box for entry in objects], dtype=torch.float64).reshape(-1, 4)
     ends = sizes.flip(1).repeat_interleave(counts, 0).repeat(1, 2)
@@ -244,11 +249,6 @@ def _check_polygons(polygons: list[Any], height: int, width: int) -> None:
 @contextmanager
 def _reading(where: str) -> Iterator[None]:
     """Turn what is raised about a malformed mask into one line that names the annotation."""
-    try:
+    expected, remedy = "polygons, or runs that fill the image", "repair or remove the annotation"
+    with in_one_line(DataError, "unreadable mask", where=where, expected=expected, remedy=remedy):
         yield
-    except DataError:
-        raise
-    # ValueError and TypeError: also what NumPy raises for lists that hold no numbers.
-    except (ValueError, TypeError, RuntimeError, OSError, SyntaxError) as error:
-        expected, remedy = "polygons, or runs that fill the image", "repair or remove the annotation"
-        raise DataError("unreadable mask", where=where, expected=expected, found=str(error), remedy=remedy) from error

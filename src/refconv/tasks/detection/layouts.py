@@ -17,10 +17,11 @@ from xml.etree import ElementTree
 
 from refconv.data.images import EXTENSIONS, sizes_of
 from refconv.data.splits import Parts, held_out
+from refconv.data.texts import text_of, there
 from refconv.errors import DataError
 from refconv.records import parsed_json
 from refconv.tasks.detection.annotations import Annotations, ImageAnnotation, ObjectAnnotation, encoded, gathered
-from refconv.tasks.image_data import CLASSES_FILE, first_words, missing, text_of
+from refconv.tasks.image_data import CLASSES_FILE, first_words, missing
 
 _SPLITS = ("train", "val", "validation", "valid", "test")
 
@@ -159,11 +160,11 @@ def _paths(file: Path, folder: Path, images: dict[int, dict[str, Any]]) -> dict[
         places.insert(0, file.parent)
     first = str(next(iter(names.values())))
     # Where the first image is missing, the folder that holds most is named in the error.
-    place = next((place for place in places if (place / first).is_file()), None)
+    place = next((place for place in places if there(place / first)), None)
     if place is None:
-        place = max(places, key=lambda place: sum((place / str(name)).is_file() for name in list(names.values())[:100]))
-    there = {*os.listdir(place)} if place.is_dir() else set()  # noqa: PTH208  (a hundred thousand names)
-    absent = [name for name in names.values() if name not in there and not (place / str(name)).is_file()]
+        place = max(places, key=lambda place: sum(there(place / str(name)) for name in list(names.values())[:100]))
+    present = {*os.listdir(place)} if place.is_dir() else set()  # noqa: PTH208  (a hundred thousand names)
+    absent = [name for name in names.values() if name not in present and not there(place / str(name))]
     if absent:
         what, found = "lists image files that do not exist", f"{len(absent):,} of {len(names):,} missing"
         expected = f"{absent[0]} in {place if place.is_dir() else f'images/, or in a folder {place}'}"
@@ -251,7 +252,7 @@ def _read_xml(
 ) -> ImageAnnotation:
     xml, segments = home / "Annotations" / f"{name}.xml", home / "SegmentationObject" / f"{name}.png"
     for file, kind in ((xml, "annotation"), (segments, "masks")):
-        if not file.is_file() and (masks or file is xml):
+        if not there(file) and (masks or file is xml):
             raise missing("file", f"lists an image without {kind}", where=listed, expected=file, found="no such file")
     try:
         root = ElementTree.parse(xml).getroot()
@@ -276,7 +277,7 @@ def _image_file(home: Path, xml: Path, root: ElementTree.Element, name: str) -> 
     folder = home / "JPEGImages"
     written = (root.findtext("filename") or "").strip()
     candidates = [written, *(f"{name}{extension}" for extension in EXTENSIONS)]
-    found = next((folder / file for file in candidates if file and (folder / file).is_file()), None)
+    found = next((folder / file for file in candidates if file and there(folder / file)), None)
     if found is None:
         expected, remedy = folder / (written or f"{name}.jpg"), "add the image, or remove it from the lists"
         what = "lists an image file that does not exist"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torchvision.models import detection, list_models
-from torchvision.models.detection.ssd import SSD
 from torchvision.transforms.v2 import functional as v2
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
@@ -26,6 +26,7 @@ from refconv.surgery import Certificate, verify
 from refconv.tasks.detection.annotations import coco_tools
 from refconv.tasks.detection.data import DetectionData
 from refconv.tasks.detection.evaluation import ImageResult, evaluation_of, image_result
+from refconv.tasks.detection.matching import divides_by_matches, matches_of, share_of_matches, whole
 from refconv.tasks.evaluation import Evaluation, autocasting
 from refconv.tasks.image_data import augmentation_of
 from refconv.tasks.task import NOTHING_FOUND, EvaluationRun, Network, Objective, Prediction, Source, Task, unfit
@@ -60,6 +61,7 @@ class Detection(Task):
     samples_certified = 4
     output_names = ("boxes", "labels", "scores")
     takes_lists = True
+    compares_samples = True  # by the matched anchors of all
     backbones = ("backbone.body.", "backbone.features.", "backbone.")  # the rest is pyramid, maps and predictions
     without_effect: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("mixup", "cutmix", "mixup_prob", "mixup_switch_prob", "mixup_mode"), _MIXED),
@@ -146,7 +148,7 @@ class Detection(Task):
 
     def warning(self, model: nn.Module, recipe: Recipe) -> str | None:
         """Warn that parts of a batch count alike in detectors that divide their losses by the matched anchors."""
-        if recipe.grad_accum_steps == 1 or not isinstance(model, (SSD, detection.FCOS)):
+        if recipe.grad_accum_steps == 1 or not divides_by_matches(model):
             return None
         return (
             f"warning: {type(model).__name__} divides its losses by the matched anchors of one forward pass, so with "
@@ -155,13 +157,16 @@ class Detection(Task):
         )
 
     def objective(self, recipe: Recipe, info: DataInfo, processes: Processes, *, part_size: int) -> Objective:
-        """Return the sum of the detector's losses."""
+        """Return the sum of the detector's losses, which of several processes have the denominators of one."""
         autocast = autocasting(processes.device, recipe.amp)
 
         def objective(network: Network, images: Samples, targets: Targets) -> Tensor:
-            with autocast():
+            counts = not processes.alone and divides_by_matches(whole(network))
+            noting: AbstractContextManager[list[int]] = matches_of(whole(network)) if counts else nullcontext([])
+            with autocast(), noting as matches:
                 losses = network(images, targets)
-            return _summed(losses, where=recipe.model)
+            loss = _summed(losses, where=recipe.model)
+            return loss * share_of_matches(matches[0], len(images), processes) if counts else loss
 
         return objective
 

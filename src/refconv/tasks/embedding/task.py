@@ -46,6 +46,7 @@ class Embedding(SampleTask):
     name = "embedding"
     output_names = ("embedding",)
     least_outputs = 0
+    compares_samples = True
     losses: ClassVar[Mapping[str, Callable[..., Loss]]] = {
         "triplet": partial(_of_library, "TripletMarginLoss"),
         "contrastive": partial(_of_library, "ContrastiveLoss"),

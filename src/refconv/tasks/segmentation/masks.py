@@ -22,8 +22,9 @@ from PIL import Image
 from refconv.data.images import PathTable, decode, images_below, open_image, reading, sizes_of
 from refconv.data.scenes import scenes_folder
 from refconv.data.splits import Parts
+from refconv.data.texts import text_of, there
 from refconv.errors import DataError
-from refconv.tasks.image_data import CLASSES_FILE, first_words, listed, missing, read_parts, text_of
+from refconv.tasks.image_data import CLASSES_FILE, first_words, listed, missing, read_parts
 
 Numbers = NDArray[np.integer]  #: The class of each pixel, [H, W]
 IGNORED = -1  #: The meaning of numbers to ignore
@@ -244,7 +245,7 @@ def _voc(folder: Path, *, val_split: float) -> MaskSet:
     if "train" not in names:
         raise missing("folder", "no list of training images", where=place, expected="ImageSets/Segmentation/train.txt")
     # VOC2012's own test list names images whose masks are kept secret.
-    if "test" in names and not (place / "SegmentationClass" / f"{_names(lists / 'test.txt')[0]}.png").is_file():
+    if "test" in names and not there(place / "SegmentationClass" / f"{_names(lists / 'test.txt')[0]}.png"):
         names.remove("test")
     files = {kind: _by_stem(place / kind) for kind in _VOC_FOLDERS}
 

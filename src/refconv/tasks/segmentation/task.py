@@ -22,7 +22,7 @@ from refconv.process.distributed import Processes
 from refconv.recipe.recipe import Recipe
 from refconv.tasks.evaluation import Evaluation, autocasting
 from refconv.tasks.image_data import augmentation_of
-from refconv.tasks.losses import chosen_loss
+from refconv.tasks.losses import chosen_loss, class_weights
 from refconv.tasks.segmentation.data import SegmentationAugmentation, SegmentationData, place_in_square, prepared
 from refconv.tasks.segmentation.evaluation import SegmentationEvaluation, confusion_matrix, overlap
 from refconv.tasks.task import EvaluationRun, Network, Objective, Prediction, Source, Task, unfit
@@ -103,7 +103,7 @@ class Segmentation(Task):
             if teacher is not None:
                 teacher.watch(network)
             with autocast():
-                outputs = _in_training(network, images, part_size)
+                outputs = _in_training(network, images)
             maps, auxiliary = _maps(outputs)
             loss = losses(maps, truth, counted)
             if auxiliary is not None:
@@ -118,8 +118,14 @@ class Segmentation(Task):
         return objective
 
     def counting(self, recipe: Recipe) -> Callable[[Samples, Targets], float]:
-        """Return what counts the pixels of a part that are not ignored."""
-        return lambda images, truth: float((truth != recipe.ignore_index).sum())
+        """Return what counts the pixels of a part that are not ignored, by the weights of their classes, if any."""
+        weights = class_weights(recipe)
+
+        def counted(images: Samples, truth: Targets) -> float:
+            kept = truth != recipe.ignore_index
+            return float(kept.sum() if weights is None else weights[truth[kept]].sum())
+
+        return counted
 
     def evaluate_batches(self, model: nn.Module, batches: Iterable[Batch], run: EvaluationRun) -> Evaluation:
         """Evaluate a segmenter."""
@@ -188,7 +194,7 @@ def teacher_losses(maps: Tensor, teacher_logits: Tensor, counted: Tensor, temper
     return temperature**2 * (distances * counted).sum()
 
 
-def _in_training(network: Network, images: Tensor, part_size: int) -> Any:
+def _in_training(network: Network, images: Tensor) -> Any:
     """Run a model in training mode; name the remedy where a batch norm on pooled features sees a single value."""
     try:
         return network(images)
@@ -197,7 +203,7 @@ def _in_training(network: Network, images: Tensor, part_size: int) -> Any:
             raise
         what = "too few images for a batch norm that follows pooling over the whole image"
         expected = "at least 2 images in each process and part"
-        raise RecipeError(what, where="batch_size", expected=expected, found=str(part_size)) from error
+        raise RecipeError(what, where="batch_size", expected=expected, found=str(len(images))) from error
 
 
 def _maps(outputs: Any) -> tuple[Tensor, Tensor | None]:

@@ -1,0 +1,155 @@
+"""Data workers that die, output that cannot be written, two processes at once, and a run of many steps."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from image_folders import two_classes
+from refconv.models.checkpoint import Checkpoint
+from run_results import same_result
+from small_runs import NETWORK, TRAIN
+
+pytestmark = pytest.mark.faults
+
+# The main process kills one of its data workers before a certain step, as the kernel does when memory is short.
+KILLED_WORKER = """
+import multiprocessing, os, signal, sys
+from refconv.cli import main
+from refconv.engine.stepping import Stepper
+honest = Stepper.step
+def step(self, number, parts):
+    found = honest(self, number, parts)
+    if number == 2:
+        worker = next(one for one in multiprocessing.active_children() if one.daemon)
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.join()
+    return found
+if __name__ == "__main__":
+    Stepper.step = step
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_killed_data_worker_ends_the_run_in_one_line_with_a_checkpoint(tmp_path, figures):
+    two_classes(tmp_path / "data", (16, 16), count=24)
+    script = tmp_path / "script.py"
+    script.write_text(KILLED_WORKER)
+    train = [
+        "train", "--model", "test_resnet", "--data", f"folder:{tmp_path / 'data'}", "--batch-size", "2", "--epochs",
+        "1", "--workers", "1", "--device", "cpu", "--no-test", "--out",
+    ]  # fmt: skip
+    killed = subprocess.run([sys.executable, script, *train, tmp_path / "run"], capture_output=True, text=True)
+    lines = [line for line in killed.stderr.splitlines() if not line.startswith("refconv: warning")]
+    assert killed.returncode == 2, killed.stderr
+    assert len(lines) == 1, killed.stderr
+    assert re.search("a data worker died.*the checkpoint of step \\d+ is written: continue with --resume", lines[0])
+    assert Checkpoint.load(tmp_path / "run/checkpoint.pt").step >= 3
+    for name in ("run", "whole"):
+        resume = ["--resume"] if name == "run" else []
+        command = [sys.executable, "-m", "refconv", *train, tmp_path / name, *resume]
+        assert subprocess.run(command, capture_output=True).returncode == 0
+    same_result(tmp_path / "whole", tmp_path / "run")
+    figures("a killed data worker ends a run in one line, and it is resumed to the undisturbed run's bytes", 1, 1)
+
+
+def test_a_log_on_a_full_disk_does_not_end_a_run(forks, base, tmp_path, figures):
+    ran = forks.run([*TRAIN, "--out", tmp_path / "run"], out="/dev/full")
+    assert ran.status == 0, ran.err
+    assert "progress is not shown any more, and the work goes on" in ran.err
+    same_result(base, tmp_path / "run")
+    listed = forks.run(["plan", "test_resnet", "--json"], out="/dev/full")
+    assert (listed.status, len(listed.lines)) == (2, 1), listed.err
+    assert listed.lines[0].startswith("refconv: error: standard output: cannot write; found No space left on device")
+    figures("output that cannot be written is said in one line, and a run goes on", 2, 2)
+
+
+def test_a_limit_on_the_size_of_files_is_said_and_the_run_goes_on_later(forks, base, tmp_path, figures):
+    run = tmp_path / "run"
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))"
+    ran = forks.run([*TRAIN, "--out", run], first=limit)
+    assert ran.status == 2, ran.err
+    assert len(ran.lines) == 1
+    assert "checkpoint.pt: cannot write; found File too large" in ran.lines[0]
+    assert "ulimit -f" in ran.lines[0]
+    assert forks.run([*TRAIN, "--out", run, "--resume", "auto"]).status == 0
+    same_result(base, run)
+    figures("a limit on the size of files ends a run in one line, and it goes on later", 1, 1)
+
+
+def test_two_processes_that_start_one_run_leave_one_whole_run(base, tmp_path, figures):
+    command = [sys.executable, "-m", "refconv", *TRAIN, "--out", tmp_path / "run"]
+    pair = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    ends = sorted((process.communicate()[1], process.returncode) for process in pair)
+    assert sorted(status for _, status in ends) == [0, 2], ends
+    words = next(said for said, status in ends if status)
+    assert re.search("is in use by another process|the run folder exists already", words)
+    assert len(words.splitlines()) == 1
+    same_result(base, tmp_path / "run")
+    figures("of two processes that start the same run one wins and the other gets a line", 1, 1)
+
+
+# After so many steps: resident memory in kB and open files, from the kernel.
+WATCHED = """
+import os
+from refconv.engine.stepping import Stepper
+honest = Stepper.step
+def step(self, number, parts):
+    found = honest(self, number, parts)
+    if number + 1 in (2000, 10000):
+        with open("/proc/self/statm") as file:
+            pages = int(file.read().split()[1])
+        print("WATCHED", pages * os.sysconf("SC_PAGE_SIZE") // 1024, len(os.listdir("/proc/self/fd")), flush=True)
+    return found
+Stepper.step = step
+"""
+
+
+def test_ten_thousand_steps_are_flat_in_memory_and_open_files(forks, tmp_path, figures):
+    steps = [
+        "train", *NETWORK[:2], "--model-kwargs", "width=0.0625", "--data", "digits", "--epochs", "100", "--epoch-steps",
+        "100", "--batch-size", "2", "--device", "cpu", "--no-test", "--log-interval", "500", "--checkpoint-interval",
+        "1000", "--out", tmp_path / "run",
+    ]  # fmt: skip
+    ran = forks.run(steps, first=WATCHED)
+    assert ran.status == 0, ran.err
+    (early, files), (late, files_late) = [
+        [int(number) for number in line.split()[1:]] for line in ran.out.splitlines() if line.startswith("WATCHED")
+    ]
+    assert files == files_late
+    # 8,000 steps may leave 0.1 kB each: a tensor object alone takes more. The allocator's own pages vary by 2 MB.
+    assert late - early < 8000 * 0.1 + 2048, (early, late)
+    figures("10,000 steps are flat in memory and open files", 1, 1, kilobytes=[early, late], files=[files, files_late])
+
+
+def test_a_folder_that_is_moved_while_the_run_trains_holds_what_was_trained(forks, base, tmp_path, figures):
+    run, moved, right = tmp_path / "run", tmp_path / "moved", 0
+    move = f"import os\nfaults.call = lambda: os.rename({str(run)!r}, {str(moved)!r})"
+    places = (20, 32, 44, 60)
+    for at in places:
+        ran = forks.run([*TRAIN, "--out", run], root=run, at=at, first=move)
+        assert ran.status == 2, ran.err
+        assert len(ran.lines) == 1, ran.err
+        assert "moved or removed" in ran.lines[0]
+        moved.rename(run)
+        assert forks.run([*TRAIN, "--out", run, "--resume", "auto"]).status == 0
+        same_result(base, run)
+        right += 1
+        run.rename(tmp_path / f"done-{at}")
+    figures("a folder moved while the run trains holds what was trained", len(places), right)
+
+
+@pytest.mark.parametrize("name", [os.fsdecode(b"caf\xe9"), "n" * 240, "n" * 300], ids=["not UTF-8", "long", "too long"])
+def test_names_of_run_folders_work_or_are_refused_in_one_line(name, forks, base, tmp_path):
+    run = tmp_path / name
+    ran = forks.run([*TRAIN, "--out", run])
+    if len(name) < 255:
+        assert ran.status == 0, ran.err
+        same_result(base, run)
+        assert forks.run(["eval", run, "--json"]).status == 0
+        return
+    assert (ran.status, len(ran.lines)) == (2, 1), ran.err
+    assert "File name too long" in ran.lines[0]
+    assert "give a shorter name" in ran.lines[0]
