@@ -27,6 +27,7 @@ STARTS = {
     "typer, rich": ["-c", "import typer, typer.main, typer.rich_utils"],
     "refconv --help": ["-m", "refconv", "--help"],
     "refconv train --help": ["-m", "refconv", "train", "--help"],
+    "import refconv": ["-c", "import refconv"],
     "torch": ["-c", "import torch"],
 }
 

@@ -98,6 +98,7 @@ ADDED = (
     ("docs/fashion-mnist.md", "train", "--data digits --model-kwargs width=0.25 --batch-size 128"),
     ("docs/reports.md", "--before", "--only movement"),
     ("docs/scale.md", "train", "--img-size 32 --no-amp"),
+    ("docs/tasks.md", "runs/weighted", "--lr 0.001"),  # or a few steps on random weights end in an error
     ("docs/studies.md", "compare", "--jobs 1"),
     *(
         (page, word, flags)
@@ -294,7 +295,10 @@ def loop_in_kernel_space_example(code, pretrained):
 
 def script_example(code, pretrained):
     write_images(Path("cifar"))
-    for words, quick in {**INSTEAD, "pretrained=True": 'img_size=32, epochs=1, batch_size=4, device="cpu"'}.items():
+    for words, quick in {
+        **INSTEAD,
+        "pretrained=True": 'img_size=32, epochs=1, batch_size=4, lr=1e-3, device="cpu"',
+    }.items():
         code = code.replace(f'"{words}"', f'"{quick}"') if words in INSTEAD else code.replace(words, quick)
     Path("script.py").write_text(code, encoding="utf-8")
     said = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, check=False)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from refconv.errors import SettingError
 from refconv.task_measures import DECIBEL, NUMBER, SHARE, TASKS, compared_measures, measures_of
 
 EVALUATIONS = {
@@ -41,7 +42,7 @@ def test_measures_need_no_torch():
 
 
 def test_an_unknown_task_has_no_measures():
-    with pytest.raises(KeyError, match="captioning"):
+    with pytest.raises(SettingError, match="task: unknown task; expected classification, .*found 'captioning'"):
         measures_of("captioning")
 
 

@@ -41,7 +41,8 @@ def test_help_loads_nothing_heavy():
 def test_help_of_all_commands_loads_none_of_them():
     loaded = {name for name in loaded_by("from refconv.cli import main", "main(['--help'])") if "refconv" in name}
     assert loaded == {
-        "refconv", "refconv.errors", "refconv.process", "refconv.process.interruption", "refconv.process.volume",
+        "refconv", "refconv.errors", "refconv.process", "refconv.process.interruption", "refconv.process.shortage",
+        "refconv.process.volume",
         "refconv.cli", "refconv.cli.absent", "refconv.cli.app", "refconv.cli.arguments", "refconv.cli.commands",
         "refconv.cli.extras", "refconv.cli.saying",
     }  # fmt: skip

@@ -200,5 +200,5 @@ def test_a_folder_that_exists_is_only_replaced_if_asked_for(tmp_path, weights):
 def test_a_damaged_record_is_one_line(tmp_path, weights):
     adopt(weights[0], "test_resnet", tmp_path / "net")
     (tmp_path / "net/adopted.json").write_text("{")
-    with pytest.raises(RefconvError, match=r"adopted\.json: damaged or not JSON"):
+    with pytest.raises(RefconvError, match=r"adopted\.json: damaged or not a record"):
         open_model(str(tmp_path / "net"))

@@ -213,6 +213,13 @@ def test_halves_are_each_others_derivatives_of_any_order(kernel_size, map_size):
     torch.testing.assert_close(found, expected)
 
 
+def test_a_base_is_added_last_so_that_small_movements_are_rounded_once():
+    weight, base = torch.randn(40, 1, 9) * 1e-6, torch.randn(40, 1, 9)
+    found = slices.refocused(weight, base, (3, 3), (3, 3), add=True)
+    exact = base.double() + slices.refocused(weight.double(), base.double(), (3, 3), (3, 3))
+    assert ((found.double() - exact).abs() <= 0.51 * torch.finfo(torch.float32).eps * exact.abs() + 1e-12).all()
+
+
 def test_geometry_lists_each_pair_of_taps_under_each_shift_once():
     pairs = list(slices._pairs((3, 3), (3, 3)))
     assert [len(shift) for shift in pairs] == [4, 6, 4, 6, 9, 6, 4, 6, 4]

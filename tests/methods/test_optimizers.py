@@ -1,5 +1,6 @@
 """Optimizers and clipping, made as the recipe says."""
 
+import dataclasses
 import io
 
 import pytest
@@ -244,6 +245,7 @@ def test_a_step_with_kernels_at_a_tenth_is_one_of_two_rates(opt):
         ({"opt": "sgd", "opt_kwargs": {"foreach": True}}, False),
         ({"opt": "adamw", "opt_kwargs": {"fused": False}}, False),
         ({"opt": "lamb"}, False),
+        ({"opt": "sgd", "rounds": 2, "epochs": 2}, False),
         ({"opt": "sgd", "method": "low_rank"}, False),
     ],
     ids=str,
@@ -254,6 +256,28 @@ def test_refocus_weights_are_stepped_by_fused_optimizers_where_there_are_any(set
     method.change(model)
     optimizer = method.optimizer(model)
     assert all(bool(group.get("fused")) is fused for group in optimizer.param_groups)
+
+
+def test_fused_steps_bear_parameters_whose_first_gradient_comes_later():
+    recipe = Recipe(model="test_resnet", data="digits", method="refocus", space="kernel", opt="sgd", momentum=0.9)
+    results = []
+    for kwargs in ({}, {"fused": False}):
+        method, model = (
+            method_of(dataclasses.replace(recipe, opt_kwargs=kwargs)),
+            nn.Sequential(nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 3)),
+        )
+        torch.manual_seed(0)
+        for parameter in model.parameters():
+            nn.init.normal_(parameter)
+        method.change(model)
+        optimizer = method.optimizer(model)
+        for step in range(3):
+            for number, parameter in enumerate(one for one in model.parameters() if one.requires_grad):
+                parameter.grad = torch.full_like(parameter, 0.1 * (number + 1)) if number or step else None
+            optimizer.step()
+        results.append(model.state_dict())
+    for found, expected in zip(results[0].values(), results[1].values(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
 
 
 def test_bases_are_kept_where_the_optimizers_arguments_say():

@@ -1,11 +1,12 @@
 """What is said of too few samples, by one rule for all sections that read data."""
 
-from types import SimpleNamespace as Namespace
+from types import SimpleNamespace
 
 import pytest
 
 import report_records as made
 from refconv.measures.judging import mcnemar, paired_difference
+from refconv.measures.redundancy import Redundancy
 from refconv.measures.verdicts import FEWEST
 from refconv.report.sections import SECTIONS
 from refconv.report.writing import told
@@ -18,9 +19,16 @@ def test_the_fewest_samples_are_those_that_show_ten_points():
     assert paired_difference(both=FEWEST - changed, gained=changed, lost=0, neither=0).excludes_zero
 
 
+def record(**fields):
+    """Return a record of which these fields are known only."""
+    found = object.__new__(Redundancy)
+    found.__dict__.update(fields)
+    return found
+
+
 @pytest.mark.parametrize("records", [
-    {"redundancy-before": Namespace(samples=900), "redundancy-after": Namespace(samples=8)},
-    {"redundancy": Namespace(samples=59)}, {"redundancy": Namespace(conditions=Namespace(samples=59))},
+    {"redundancy-before": record(samples=900), "redundancy-after": record(samples=8)},
+    {"redundancy": record(samples=59)}, {"redundancy": record(conditions=SimpleNamespace(samples=59))},
 ])  # fmt: skip
 def test_a_section_on_too_few_samples_keeps_its_numbers_and_judges_nothing(records):
     pairs = [pair(records=records)]
@@ -32,7 +40,7 @@ def test_a_section_on_too_few_samples_keeps_its_numbers_and_judges_nothing(recor
     assert found.figures == whole.figures
 
 
-@pytest.mark.parametrize("records", [{"redundancy": Namespace(samples=60)}, {"redundancy": Namespace(layers=[])}, {}])
+@pytest.mark.parametrize("records", [{"redundancy": record(samples=60)}, {"redundancy": record(layers=[])}, {}])
 def test_samples_enough_and_weights_are_judged(records):
     pairs = [pair(records=records)]
     whole = section(pairs)

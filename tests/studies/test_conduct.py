@@ -306,7 +306,11 @@ def test_want_of_memory_fails_one_run(tmp_path, monkeypatch):
     recipe, folder = Recipe(model="x", data="digits"), tmp_path / "run"
     run = Run(kind="final", architecture="a", method="m", point={}, recipe=recipe, folder=folder)
     outcome = execution.execute(run, "all")
-    assert outcome == execution.Outcome("failed", f"{folder}: out of memory; found CUDA out of memory.")
+    assert outcome == execution.Outcome(
+        "failed",
+        f"{folder}: out of memory; found CUDA out of memory. more; free memory, or use a smaller batch or fewer "
+        "workers",
+    )
 
 
 @pytest.mark.parametrize(("task", "primary"), [("regression", "mae"), ("multilabel", "label_map"), ("binary", "auc")])

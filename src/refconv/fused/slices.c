@@ -215,8 +215,9 @@ INLINE void half(STORED *restrict out, const STORED *restrict given, const STORE
       load(B, base + number * taps, taps, lanes, taps, 1);
     }
     if (forward) {
-      for (int y = 0; y < taps; y++) found[y] = add ? B[y] : (vec){0};
+      for (int y = 0; y < taps; y++) found[y] = (vec){0};
       for (int d = 0; d < shifts; d++) add_refocused(found, given_[d], B, map, d);
+      for (int y = 0; add && y < taps; y++) found[y] += B[y]; /* last: what moves is small beside it */
     } else {
       for (int d = 0; d < shifts; d++) found[d] = adjoint(given_, B, map, d);
     }

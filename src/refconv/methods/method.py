@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
+import torch
 from timm.optim import create_optimizer_v2, list_optimizers, param_groups_layer_decay, param_groups_weight_decay
 from timm.utils.clip_grad import dispatch_clip_grad
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
 from refconv.errors import RecipeError, RefconvError, did_you_mean
 from refconv.layers import find_layers
@@ -117,14 +118,28 @@ def make_optimizer(model: nn.Module, recipe: Recipe, *, exempt: Collection[str] 
         chosen = {"fused": True} if fused and _has_fused_form(model, recipe) else {}
         optimizer = create_optimizer_v2(groups, **shared, **chosen, **recipe.opt_kwargs)
     assert isinstance(optimizer, Optimizer)
+    if chosen:
+        _begin_momentum(inner_optimizer(optimizer))
     if getattr(optimizer, "is_second_order", False):
         # AdaHessian draws from a generator of its own, so its runs could not be resumed exactly either.
         raise RecipeError(f"{recipe.opt} needs second derivatives, which the loop does not compute", where="opt")
     return optimizer
 
 
+def _begin_momentum(optimizer: Optimizer) -> None:
+    """Give SGD the momentum zero, so that parameters may get their first gradients at different steps.
+
+    The fused form takes either all of them with momentum or none. Without dampening the first step is the same.
+    """
+    for group in optimizer.param_groups if isinstance(optimizer, SGD) else ():
+        for parameter in group["params"] if group["momentum"] else ():
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
 def _has_fused_form(model: nn.Module, recipe: Recipe) -> bool:
-    said = {"fused", "foreach", "capturable", "differentiable"} & recipe.opt_kwargs.keys()
+    if recipe.rounds > 1:  # a new round starts the momentum of some kernels only, which the fused form cannot
+        return False
+    said = {"fused", "foreach", "capturable", "differentiable", "dampening"} & recipe.opt_kwargs.keys()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     able = all(one.is_floating_point() and one.device.type in {"cpu", "cuda"} for one in trained)
     return recipe.opt.lower().removeprefix(LOOKAHEAD) in _FUSED and not said and able

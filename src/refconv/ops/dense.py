@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from refconv.fused import slices
 from refconv.ops.grams import Sizes
@@ -18,56 +19,73 @@ from refconv.ops.refocusing import adjoint_by_convolution, refocus_by_convolutio
 
 def refocus_slices(weight: Tensor, blocks: Tensor, kernel_size: Sizes, map_size: Sizes, *, add: bool = False) -> Tensor:
     """Return R P [b, 1, k] of single slices, or B + R P if ``add``."""
-    if not blocks.requires_grad and slices.fits(kernel_size, map_size, weight, blocks):
-        found: Tensor = _Refocused.apply(weight, blocks, tuple(kernel_size), tuple(map_size), add)
-        return found
-    moved = refocus_by_convolution(weight, blocks, kernel_size, map_size)
-    return blocks + moved if add else moved
+    if blocks.requires_grad or not slices.fits(kernel_size, map_size, weight, blocks):
+        moved = refocus_by_convolution(weight, blocks, kernel_size, map_size)
+        return blocks + moved if add else moved
+    sizes = tuple(kernel_size), tuple(map_size)
+    if not _differentiated(weight):
+        return slices.refocused(weight, blocks, *sizes, add=add)
+    found: Tensor = _Refocused.apply(weight, blocks, *sizes, add)
+    return found
 
 
 def adjoint_slices(gradient: Tensor, blocks: Tensor, kernel_size: Sizes, map_size: Sizes) -> Tensor:
     """Return g P^T [b, 1, t] of single slices."""
-    if not blocks.requires_grad and slices.fits(kernel_size, map_size, gradient, blocks):
-        found: Tensor = _Adjoint.apply(gradient, blocks, tuple(kernel_size), tuple(map_size))
-        return found
-    return adjoint_by_convolution(gradient, blocks, kernel_size, map_size)
+    if blocks.requires_grad or not slices.fits(kernel_size, map_size, gradient, blocks):
+        return adjoint_by_convolution(gradient, blocks, kernel_size, map_size)
+    sizes = tuple(kernel_size), tuple(map_size)
+    if not _differentiated(gradient):
+        return slices.adjoint(gradient, blocks, *sizes)
+    found: Tensor = _Adjoint.apply(gradient, blocks, *sizes)
+    return found
 
 
-class _Half(torch.autograd.Function):
-    """A function of (given, blocks, kernel_size, map_size), linear in what is given but for what is added to it."""
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[1])
-        ctx.save_for_forward(inputs[1])
-        ctx.sizes = inputs[2:4]
+def _differentiated(tensor: Tensor) -> bool:
+    """Return whether autograd follows an operation on a tensor, backward or forward."""
+    return (tensor.requires_grad and torch.is_grad_enabled()) or forward_ad._current_level >= 0
 
 
-class _Refocused(_Half):
+class _Refocused(torch.autograd.Function):
+    """R P or B + R P, whose derivative by R is the adjoint.
+
+    It has no ``setup_context``, with which torch inspects signatures at every call; those who need one, the transforms
+    of ``torch.func``, are given convolutions.
+    """
+
     @staticmethod
     def forward(
-        given: Tensor, blocks: Tensor, kernel_size: tuple[int, ...], map_size: tuple[int, ...], add: bool
+        ctx: Any, weight: Tensor, blocks: Tensor, kernel_size: tuple[int, ...], map_size: tuple[int, ...], add: bool
     ) -> Tensor:
-        return slices.refocused(given, blocks, kernel_size, map_size, add=add)
+        ctx.save_for_backward(blocks)
+        ctx.save_for_forward(blocks)
+        ctx.sizes = kernel_size, map_size
+        return slices.refocused(weight, blocks, kernel_size, map_size, add=add)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
         return adjoint_slices(gradient, ctx.saved_tensors[0], *ctx.sizes), None, None, None, None
 
     @staticmethod
-    def jvp(ctx: Any, given: Tensor, *others: None) -> Tensor:
-        return refocus_slices(given, ctx.saved_tensors[0], *ctx.sizes)
+    def jvp(ctx: Any, weight: Tensor, *others: None) -> Tensor:
+        return refocus_slices(weight, ctx.saved_tensors[0], *ctx.sizes)
 
 
-class _Adjoint(_Half):
-    @staticmethod
-    def forward(given: Tensor, blocks: Tensor, *sizes: tuple[int, ...]) -> Tensor:
-        return slices.adjoint(given, blocks, *sizes)
+class _Adjoint(torch.autograd.Function):
+    """g P^T, whose derivative by g is R P."""
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        return refocus_slices(gradient, ctx.saved_tensors[0], *ctx.sizes), None, None, None
+    def forward(
+        ctx: Any, gradient: Tensor, blocks: Tensor, kernel_size: tuple[int, ...], map_size: tuple[int, ...]
+    ) -> Tensor:
+        ctx.save_for_backward(blocks)
+        ctx.save_for_forward(blocks)
+        ctx.sizes = kernel_size, map_size
+        return slices.adjoint(gradient, blocks, kernel_size, map_size)
 
     @staticmethod
-    def jvp(ctx: Any, given: Tensor, *others: None) -> Tensor:
-        return adjoint_slices(given, ctx.saved_tensors[0], *ctx.sizes)
+    def backward(ctx: Any, weight: Tensor) -> tuple[Tensor, None, None, None]:
+        return refocus_slices(weight, ctx.saved_tensors[0], *ctx.sizes), None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, gradient: Tensor, *others: None) -> Tensor:
+        return adjoint_slices(gradient, ctx.saved_tensors[0], *ctx.sizes)
