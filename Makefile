@@ -32,7 +32,7 @@ test-integrations-%: $(ENVIRONMENTS)/%/.ready
 # FIGURES=1 keeps what was found for docs/reliability.md.
 test-faults: $(READY)
 	$(if $(FIGURES),rm -f benchmarks/reliability.jsonl)
-	$(if $(FIGURES),REFCONV_FIGURES=benchmarks/reliability.jsonl) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m faults -n 2 --dist worksteal -q -rs
+	$(if $(FIGURES),REFCONV_FIGURES=$(CURDIR)/benchmarks/reliability.jsonl) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m faults -n 2 --dist worksteal -q -rs
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest tests -m gpu -q -rs
