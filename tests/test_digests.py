@@ -137,6 +137,14 @@ def test_every_command_refuses_damaged_weights(name, words, copy, capsys, monkey
     assert said.count("damaged or changed: its content is not what was written") == 1, said
 
 
+def test_a_finished_run_whose_result_was_damaged_is_not_said_to_be_finished(copy, capsys):
+    flip_a_weight(copy / "model/model.safetensors")
+    assert main(["train", "--resume", "--out", str(copy)]) == 2
+    said = capsys.readouterr()
+    assert said.err.count("damaged or changed: its content is not what was written") == 1
+    assert "finished before" not in said.out
+
+
 @pytest.mark.parametrize(
     ("step", "words"),
     [

@@ -1,12 +1,15 @@
 """How the loops are compiled, kept and refused."""
 
+import contextlib
 import os
 import shutil
+import subprocess
 
 import pytest
 import torch
 
 import refconv
+from refconv.errors import RefconvWarning
 from refconv.fused import compiled, slices
 
 pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
@@ -33,15 +36,44 @@ def available():
 def test_a_compiled_file_is_kept_and_a_damaged_one_is_made_again(fresh):
     name = f"slices-{compiled._identity(shutil.which('cc'), '-DREAL=float')}.so"
     fresh.mkdir(mode=0o700)
-    (fresh / name).write_bytes(b"no library")
+    kept = fresh / name
+    kept.write_bytes(b"no library")
+    kept.with_suffix(".sha256").write_text("of another file")
     assert available()
-    (kept,) = fresh.iterdir()
-    assert kept.name == name
-    assert kept.read_bytes() != b"no library"
+    assert {file.name for file in fresh.iterdir()} == {name, kept.with_suffix(".sha256").name}
+    assert compiled._undamaged(kept)
     made = kept.stat().st_mtime_ns
     forget()
     assert available()
     assert kept.stat().st_mtime_ns == made
+    content = bytearray(kept.read_bytes())
+    content[len(content) // 2] ^= 1
+    kept.unlink()  # loaded files do not change
+    kept.write_bytes(content)
+    assert not compiled._undamaged(kept)  # to load it might end this process
+
+
+def test_a_cache_without_room_is_passed_by(fresh, monkeypatch):
+    places = []
+
+    def full(compiler, definition, made):
+        places.append(made)
+        if made.is_relative_to(fresh):
+            raise subprocess.SubprocessError("No space left on device")
+        return compile_(compiler, definition, made)
+
+    compile_ = compiled._compile
+    monkeypatch.setattr(compiled, "_compile", full)
+    assert available()
+    assert [place.is_relative_to(fresh) for place in places] == [True, False]
+    assert list(fresh.iterdir()) == []
+
+
+def test_a_relative_cache_is_none(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", "here")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert compiled._cache() == tmp_path / "home/.cache/refconv"
 
 
 def test_nothing_is_read_from_a_folder_that_others_may_write(fresh):
@@ -83,8 +115,10 @@ def test_without_loops_training_is_the_same_to_rounding(why, monkeypatch, tmp_pa
         )
     else:
         monkeypatch.setattr(compiled, "SOURCE", tmp_path / "missing.c")
-    assert not available()
-    torch.testing.assert_close(trained(), expected, rtol=1e-13, atol=1e-15)
+    failing = why in {"compiler fails", "folder missing"}
+    with pytest.warns(RefconvWarning, match="does not compile") if failing else contextlib.nullcontext():
+        assert not available()
+        torch.testing.assert_close(trained(), expected, rtol=1e-13, atol=1e-15)
 
 
 def test_a_library_that_computes_something_else_is_not_used(fresh, monkeypatch, tmp_path):

@@ -28,6 +28,7 @@ from refconv.models.creation import completed
 from refconv.models.model_folder import save_model_folder
 from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, write_whole
+from refconv.models.weight_files import read_weights
 from refconv.process.distributed import joined
 from refconv.process.interruption import StoppedError
 from refconv.process.progress import StepDisplay
@@ -83,6 +84,8 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
             checkpoint = _checkpoint(folder, recipe) if resume else None
             if resume and folder.record_file.is_file():
                 record = _record(folder)
+                if processes.first and folder.model_folder.is_dir():
+                    read_weights(folder.model_folder)  # which refuses what was damaged since
                 if show and processes.first and not quiet():
                     print(printable(f"finished before: {last_line(record, recipe, folder)}"), flush=True)
                 return record

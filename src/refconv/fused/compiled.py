@@ -17,10 +17,12 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import warnings
 from pathlib import Path
 
 import torch
+
+from refconv.errors import RefconvWarning
 
 SOURCE = Path(__file__).with_name("slices.c")
 SWITCH = "REFCONV_COMPILE"  #: The environment variable that switches compiled loops off
@@ -28,6 +30,7 @@ _DEFINITIONS = {torch.float32: "-DREAL=float", torch.float64: "-DREAL=double", t
 #: Flags for the processor at hand, the first that the compiler takes
 _PROCESSOR = (("-march=native",), ("-mcpu=native",), ())
 _FLAGS = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC")
+_DIGEST = ".sha256"  #: Ends the name of the file that holds a library's digest
 _PATIENCE = 120  # seconds that a compilation may take
 
 
@@ -39,34 +42,65 @@ def library(dtype: torch.dtype) -> ctypes.CDLL | None:
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CC") or "cc", "gcc", "clang"))), None)
     if compiler is None:
         return None
-    try:
-        return _built(compiler, _DEFINITIONS[dtype])
-    except (OSError, subprocess.TimeoutExpired):  # nowhere to write, or a compiler that does not come back
-        return None
-
-
-def _built(compiler: str, definition: str) -> ctypes.CDLL | None:
-    suffix = "dylib" if sys.platform == "darwin" else "so"
-    name, kept = f"slices-{_identity(compiler, definition)}.{suffix}", _cache()
+    kept = _cache()
     if kept is not None:
-        with contextlib.suppress(OSError):  # not there, or damaged: it is made again
+        with contextlib.suppress(OSError, subprocess.SubprocessError):  # no room there: for this process alone
+            return _built(compiler, _DEFINITIONS[dtype], kept)
+    try:
+        return _built(compiler, _DEFINITIONS[dtype], None)
+    except (OSError, subprocess.SubprocessError) as error:
+        why = str(error)
+    about = f"{compiler} does not compile the loops for dense kernels, so operations of torch take their place"
+    warnings.warn(f"{about}; found {why.strip()[-200:]!r}; {SWITCH}=0 does not try", RefconvWarning, stacklevel=2)
+    return None
+
+
+def _built(compiler: str, definition: str, kept: Path | None) -> ctypes.CDLL:
+    """Return the compiled loops, from the folder where they are kept or made anew.
+
+    Raises:
+        OSError: if there is no room, or the library cannot be loaded.
+        SubprocessError: if the compiler fails, or does not come back.
+    """
+    suffix = "dylib" if sys.platform == "darwin" else "so"
+    name = f"slices-{_identity(compiler, definition)}.{suffix}"
+    if kept is not None and _undamaged(kept / name):
+        with contextlib.suppress(OSError):  # made for a system that is no more
             return ctypes.CDLL(str(kept / name))
     with tempfile.TemporaryDirectory(prefix="refconv-", dir=kept) as folder:
         made = Path(folder, name)
-        for command in _commands(compiler, definition, made):
-            done = subprocess.run(command, check=False, capture_output=True, timeout=_PATIENCE)
-            if done.returncode == 0 and made.exists():
-                break
-        else:
-            return None
+        _compile(compiler, definition, made)
         if kept is not None:
+            digest = made.with_suffix(_DIGEST)
+            digest.write_text(_digest(made), encoding="ascii")
             made = made.replace(kept / name)
+            digest.replace(made.with_suffix(_DIGEST))
         return ctypes.CDLL(str(made))
 
 
-def _commands(compiler: str, definition: str, made: Path) -> Iterator[list[str]]:
+def _undamaged(library: Path) -> bool:
+    """Return whether a library is what was compiled: to load a damaged one ends the process."""
+    try:
+        return library.with_suffix(_DIGEST).read_text(encoding="ascii") == _digest(library)
+    except (OSError, ValueError):
+        return False
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _compile(compiler: str, definition: str, made: Path) -> None:
+    """Compile for the processor at hand, or for any where the compiler does not know the flag."""
     for processor in _PROCESSOR:
-        yield [compiler, *_FLAGS, *processor, definition, "-o", str(made), str(SOURCE)]
+        command = [compiler, *_FLAGS, *processor, definition, "-o", str(made), str(SOURCE)]
+        done = subprocess.run(command, check=False, capture_output=True, timeout=_PATIENCE)
+        said = done.stderr.decode(errors="replace")
+        if done.returncode == 0 and made.exists():
+            return
+        if not any(flag.split("=")[0] in said for flag in processor):
+            break
+    raise subprocess.SubprocessError(said or f"exit status {done.returncode}")
 
 
 def _identity(compiler: str, definition: str) -> str:
@@ -88,8 +122,9 @@ def _features() -> str:
 
 def _cache() -> Path | None:
     """Return the folder of compiled files, or None where no other user is kept from writing there."""
+    given = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "refconv"
+        folder = (given if given.is_absolute() else Path("~/.cache")).expanduser() / "refconv"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         about = folder.stat()
     except (OSError, RuntimeError):

@@ -65,6 +65,6 @@ def _on_disk(base: Tensor, layer: str) -> Tensor:
                 f"no room for {size:,} bytes: {error.strerror}",
                 f"bases of {layer} in {tempfile.gettempdir()}",
             )
-            raise SettingError(what, where=where, remedy="TMPDIR=FOLDER") from error
+            raise SettingError(what, where=where, remedy="set TMPDIR to a folder with room") from error
         mapped = torch.from_file(file.name, shared=True, size=numbers, dtype=base.dtype)
     return mapped.as_strided(base.shape, base.stride()).copy_(base)
