@@ -17,6 +17,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def by_compiler(side: int) -> Way:
 def by_numba(side: int) -> Way | None:
     """Return a loop that numba compiles, if it is there."""
     try:
-        import numba  # type: ignore[import-not-found, unused-ignore]
+        import numba  # type: ignore[import-not-found, unused-ignore]  # an option of this script
     except ImportError:
         return None
     pairs = list(slices._pairs((side, side), (3, 3)))
@@ -95,7 +96,7 @@ def by_numba(side: int) -> Way | None:
     to, source = (tuple(pair[end] for shift in pairs for pair in shift) for end in (0, 1))
     bounds, taps = tuple(first), side**2
 
-    @numba.njit(fastmath={"contract"}, cache=False)  # type: ignore[untyped-decorator, unused-ignore]
+    @numba.njit(fastmath={"contract"}, cache=False)  # type: ignore[untyped-decorator, unused-ignore]  # likewise
     def loop(out: Any, g: Any, base: Any) -> None:
         for i in range(len(g)):
             for y in range(taps):
@@ -145,7 +146,7 @@ def measure(number: int, side: int, repetitions: int) -> dict[str, Any]:
     expected = by_convolution(side)(g.double(), base.double())
     first, times = {}, {name: [] for name in [*ways, "copy"]}  # type: dict[str, float], dict[str, list[float]]
     for name, way in ways.items():
-        first[name] = seconds_of(lambda way=way: way(g, base))  # type: ignore[misc]
+        first[name] = seconds_of(partial(way, g, base))
         torch.testing.assert_close(way(g, base).double(), expected, rtol=1e-4, atol=1e-4)
     target = torch.empty_like(g)
     for _ in range(WARM_UP + repetitions):

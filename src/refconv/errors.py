@@ -108,7 +108,7 @@ def in_one_line(
         yield
     except RefconvError:
         raise
-    except Exception as error:
+    except Exception as error:  # parsers of other packages raise anything for damaged content
         own = type(error).__name__
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         # What systems and libraries say about values is a sentence; the message of a KeyError is not.

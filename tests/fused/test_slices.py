@@ -175,7 +175,7 @@ def test_autograd_notices_that_a_kernel_has_changed():
 def test_what_the_loops_cannot_do_is_left_to_torch():
     one = torch.zeros(2, 2, 3, 3)
     assert slices.fits((3, 3), (3, 3), one, nn.Parameter(one))
-    others = [one.half(), one.cfloat(), one.to("meta"), one.to_sparse(), one.double()]
+    others = [one.half(), one.cfloat(), one.to("meta"), one.to_sparse(), one.double(), one.cfloat().conj().imag]
     assert not any(slices.fits((3, 3), (3, 3), one, other) for other in others)
     assert not slices.fits((31, 31), (3, 3), one)
     with FlopCounterMode(display=False):

@@ -78,6 +78,7 @@ def fits(kernel_size: Sequence[int], map_size: Sequence[int], *tensors: Tensor) 
     plain = all(
         type(one) in {Tensor, nn.Parameter}
         and (one.device.type, one.layout, one.dtype) == ("cpu", torch.strided, dtype)
+        and not one.is_neg()  # whose memory holds the negative
         for one in tensors
     )
     small = prod(kernel_size) <= _MOST_TAPS and prod(map_size) <= _MOST_TAPS
