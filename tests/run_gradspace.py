@@ -169,6 +169,7 @@ def main():
         "ddp": lambda: check_ddp(part),
         "fsdp": lambda: check_fsdp(part),
         "fsdp across, power": lambda: check_fsdp(part, order="across", power=0.5),
+        "fsdp damped": lambda: check_fsdp(part, damping=0.3),
         "fsdp resumes": lambda: check_fsdp_resumes(part),
         "refocus weight": lambda: check_refocus_weight(part),
         "random start": lambda: check_random_start(rank),

@@ -7,7 +7,7 @@ from hypothesis import reject, strategies as st
 from torch import nn
 
 import refconv
-from refconv.ops import gram, patches, scaling
+from refconv.ops import gram, patches, scaling, shaped_patches
 
 STEPS = 50
 CONVOLUTIONS = {
@@ -36,6 +36,7 @@ class Case:
     scale: str = "capped"
     size: float = 1.0
     power: float = 1.0
+    damping: float = 0.0
     start: str = "zeros"
     momentum: float = 0.9
     dampening: float = 0.0
@@ -69,6 +70,7 @@ class Case:
             "order": self.order,
             "scale": self.scale,
             "power": self.power,
+            "damping": self.damping,
             "start": self.start if first else "zeros",
         }
 
@@ -143,7 +145,8 @@ class Case:
             reject()
         (geometry,) = optimizer._geometries.values()
         bases = [geometry.layout.to_blocks(base) for base in (self.model()[0].weight.detach(), optimizer.base("0"))]
-        unfolded = [patches(blocks, geometry.layout.kernel_size, geometry.map_size) for blocks in bases]
+        sizes = geometry.layout.kernel_size, geometry.map_size
+        unfolded = [shaped_patches(patches(blocks, *sizes), 1, self.damping) for blocks in bases]
         products = 2 * 9**self.dimensions + sum(unfolded[0].shape[1:])
         rounding = products * torch.finfo(torch.float64).eps * max(map(self.spread, unfolded))
         return float(rounding * (apart / share).clamp(min=1))
@@ -153,7 +156,8 @@ class Case:
 
         With P' = P G^((p - 1) / 2), the recovered weight is R = c_A D P'^+ of the displacement D = kernel - base,
         computed as c_A D G^(-(p + 1) / 2) P^T. Let s and S be the smallest and largest singular values of P that count,
-        and kappa = S / s, so that P'^+ has norm s^-p. Three things are off:
+        and kappa = S / s, so that P'^+ has norm s^-p, or S^-p for p below zero. With damping, P is P~. Three things are
+        off:
 
         * D, by the tolerance tau of the kernels (:meth:`tolerance`) an entry, hence R by c_A sqrt(k) tau / s^p a row.
         * The computed Gram, by n eps S^2, with n the m t products that it sums, k of the eigenvectors and STEPS
@@ -161,7 +165,7 @@ class Case:
           times that, and with it R, for p up to 2. Pairs of unequal eigenvalues add no more.
         * After a new round, the bases of the two spaces, by tau an entry, so that P is off by sqrt(m t k) tau and D by
           tau once more. To first order R moves by |R| |dP'| / s^p, with |dP'| at most s^(p - 1) |dP| for p below one,
-          and p S^(p - 1) |dP| above. c_A moves by no larger a share.
+          and p S^(p - 1) |dP| above, kappa^-p times more for p below zero. c_A moves by no larger a share.
 
         Args:
             trained: what :meth:`in_gradient_space` gives.
@@ -171,20 +175,19 @@ class Case:
         (geometry,) = optimizer._geometries.values()
         sizes = geometry.layout.kernel_size, geometry.map_size
         blocks = geometry.layout.to_blocks(optimizer.base("0"))
-        unfolded = patches(blocks, *sizes)
+        unfolded = shaped_patches(patches(blocks, *sizes), 1, self.damping)
         rows, k = unfolded.shape[1:]
         largest, smallest = (value[:, None, None] for value in singular_values(unfolded))
         condition = largest / smallest
         norm = weight.square().sum(-1, keepdim=True).amax(1, keepdim=True).sqrt()
         tau = self.tolerance(trained) * max(model[0].weight.abs().max().item(), 1.0)
-        sign = scaling(blocks, *sizes, scale=self.scale, power=self.power).sign
-        bound = sign * k**0.5 * tau / smallest**self.power
+        sign = scaling(blocks, *sizes, scale=self.scale, power=self.power, damping=self.damping).sign
+        least = smallest**self.power if self.power > 0 else largest**self.power
+        bound = sign * k**0.5 * tau / least
         bound += (self.power + 1) / 2 * (rows + k + STEPS) * torch.finfo(weight.dtype).eps * condition**2 * norm
         if self.rounds > 1:
-            steeper = max(self.power, 1) * condition ** max(self.power - 1, 0)
-            bound += (
-                sign * k**0.5 * tau / smallest**self.power + 2 * steeper * norm * (rows * k) ** 0.5 * tau / smallest
-            )
+            steeper = max(self.power, 1) * condition ** max(self.power - 1, -self.power, 0)
+            bound += sign * k**0.5 * tau / least + 2 * steeper * norm * (rows * k) ** 0.5 * tau / smallest
         return bound
 
     def spread(self, unfolded):
@@ -221,6 +224,7 @@ def cases(draw):
     taps = st.integers(1, 4 if dimensions < 3 else 3)
     momentum = draw(st.sampled_from([0.0, 0.9]))
     nesterov = momentum > 0 and draw(st.booleans())
+    power, damping = draw(st.sampled_from([(0, 0), (0.5, 0), (1, 0), (1, 0), (2, 0), (1, 0.3), (-0.5, 0.3), (-1, 0.3)]))
     return Case(
         dimensions=dimensions,
         transposed=draw(st.booleans()),
@@ -233,7 +237,8 @@ def cases(draw):
         map_size=draw(st.sampled_from([1, 3, 5])),
         scale=draw(st.sampled_from(["capped", "capped", "normalized", "paper"])),
         size=draw(st.sampled_from([1.0, 1.0, 4.0])),
-        power=draw(st.sampled_from([0.0, 0.5, 1.0, 1.0, 2.0])),
+        power=power,
+        damping=damping,
         start=draw(st.sampled_from(["zeros", "zeros", "kaiming"])),
         momentum=momentum,
         dampening=0.0 if nesterov else draw(st.sampled_from([0.0, 0.3])),

@@ -23,6 +23,7 @@ OTHERS = {
     "start": "kaiming",
     "scale": "paper",
     "power": 0.5,
+    "damping": 0.25,
     "include": ("dense", "re:up"),
     "exclude": ("stem",),
     "zeros": "keep",
@@ -31,7 +32,7 @@ OTHERS = {
 
 def test_keyword_arguments_have_the_names_and_types_of_the_fields():
     assert typing.get_type_hints(RefocusSettings) == {
-        name: hint for name, hint in typing.get_type_hints(RefocusConfig).items() if name != "method"
+        name: hint for name, hint in typing.get_type_hints(RefocusConfig).items() if name not in {"method", "unsaid"}
     }
 
 
@@ -83,9 +84,11 @@ def test_a_method_is_a_name_or_a_configuration():
         ({"order": "up"}, "order: unknown order; expected contiguous or across, found 'up'"),
         ({"start": 0}, "start: unknown start; expected zeros or kaiming, found 0"),
         ({"scale": 1.0}, "scale: unknown scale; expected capped or normalized or paper, found 1.0"),
-        ({"power": -1}, "power: value out of range; expected a number of at least 0, found -1"),
-        ({"power": float("nan")}, "power: value out of range; expected a number of at least 0, found nan"),
-        ({"power": "1"}, "power: value out of range; expected a number of at least 0, found '1'"),
+        ({"power": -2}, "power: value out of range; expected a number of at least -1, found -2"),
+        ({"power": float("nan")}, "power: value out of range; expected a number of at least -1, found nan"),
+        ({"power": "1"}, "power: value out of range; expected a number of at least -1, found '1'"),
+        ({"power": -1}, "power: a negative .*; expected damping above 0, found power=-1 with damping=0; damping=0.1"),
+        ({"damping": -0.1}, "damping: value out of range; expected a number of at least 0, found -0.1"),
         ({"include": 3}, "include: not a pattern; expected a kind, a glob or a regular expression, found 3"),
         ({"exclude": ["re:("]}, r"exclude: 're:\(' is no regular expression; found missing \)"),
     ],

@@ -23,6 +23,7 @@ Check = Callable[[str, Any], Any] | None
 Config = TypeVar("Config", bound="TransformConfig")
 
 _SELECTION = ("include", "exclude")
+_UNSET = object()
 _RENAMED = {"normalize": "scale = normalized in place of normalize = true, scale = paper in place of false"}
 
 
@@ -75,6 +76,8 @@ class TransformConfig:
     """
 
     method: ClassVar[str]  #: Name of the transformation
+    #: Values that files do not say, since there was no choice when the first were written
+    unsaid: ClassVar[dict[str, Any]] = {"zeros": "fill"}
 
     include: Selection = setting("only layers that match a pattern or kind", None, check=checked_patterns)
     exclude: Selection = setting("no layer that matches a pattern or kind", None, check=checked_patterns)
@@ -116,10 +119,10 @@ class TransformConfig:
     def settings(self) -> dict[str, Any]:
         """Return what, beside the base and the trained numbers, determines the kernel: neither selection nor start.
 
-        That zeros are filled is not said, as it was not before they could be kept.
+        Values are left out that are :attr:`unsaid`.
         """
-        unsaid = (*_SELECTION, "start", *(["zeros"] if self.zeros == "fill" else []))
-        return {name: value for name, value in vars(self).items() if name not in unsaid}
+        said = {name: value for name, value in vars(self).items() if name not in {*_SELECTION, "start"}}
+        return {name: value for name, value in said.items() if self.unsaid.get(name, _UNSET) != value}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -135,6 +138,17 @@ class GramConfig(TransformConfig):
         "capped",
         recipe="gram_scale",
     )
+    power: float = setting("power of the Gram; 1 is RefConv, below 0 needs damping", 1.0, least=-1)
+    damping: float = setting("added to every eigenvalue of the Gram, as a multiple of their mean", 0.0, least=0)
+
+    unsaid: ClassVar[dict[str, Any]] = {**TransformConfig.unsaid, "damping": 0.0}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.power < 0 and self.damping == 0:
+            what = "a negative power divides by eigenvalues of the Gram, which may be zero"
+            expected, found = "damping above 0", f"power={self.power:g} with damping=0"
+            raise SettingError(what, where="power", expected=expected, found=found, remedy="damping=0.1")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -151,7 +165,10 @@ class RefocusConfig(GramConfig, method="refocus"):
         scale: how far a step on the refocus weight moves the kernel. ``capped``: no faster than a step of plain
             training at the same learning rate, under SGD and Adam alike; ``normalized``: the mean eigenvalue of each
             block's Gram is one; ``paper``: as released, which moves depthwise kernels hundreds of times as fast.
-        power: of the Gram that gradients meet; 1 is RefConv, 0 plain training towards the base.
+        power: of the Gram that gradients meet; 1 is RefConv, 0 plain training towards the base, below zero (down to -1)
+            training against the patterns that the pretrained kernels share, which needs damping.
+        damping: what is added to every eigenvalue of the Gram, as a multiple of their mean; 0 is RefConv. It mixes
+            refocusing with plain training, and reaches directions that the base does not span.
         include: kinds, globs or regular expressions of the layers to refocus; by default every convolution whose
             kernel has more than one tap. See :func:`refconv.layers.select`.
         exclude: the same for layers to leave out.
@@ -171,7 +188,6 @@ class RefocusConfig(GramConfig, method="refocus"):
     """
 
     start: Start = setting("first refocus weights", "zeros")
-    power: float = setting("power of the Gram; 1 is RefConv", 1.0, least=0)
 
 
 class RefocusSettings(TypedDict, total=False):
@@ -182,6 +198,7 @@ class RefocusSettings(TypedDict, total=False):
     start: Start
     scale: Scale
     power: float
+    damping: float
     include: Selection
     exclude: Selection
     zeros: Zeros

@@ -137,8 +137,10 @@ def test_decay_towards_nothing_that_was_set_later_is_taken_off(together, monkeyp
     assert_same(found, trained(dtype=torch.float64, decay="none", weight_decay=0.0)[0], 1.0)
 
 
-@pytest.mark.parametrize("settings", [{"zeros": "keep"}, {"power": 0.5, "include": "dense"}], ids=str)
-def test_masks_and_powers_go_one_by_one(settings, together, monkeypatch):
+@pytest.mark.parametrize(
+    "settings", [{"zeros": "keep"}, {"power": 0.5, "include": "dense"}, {"damping": 1.0, "include": "dense"}], ids=str
+)
+def test_masks_powers_and_damping_go_one_by_one(settings, together, monkeypatch):
     expected, _ = by_itself(monkeypatch, **settings)
     together.clear()
     found, _ = trained(**settings)

@@ -152,7 +152,7 @@ def test_a_shared_kernel_is_one_layer():
         ({"decay": "zero"}, "decay: unknown decay; expected refocus or kernel or none, found 'zero'"),
         ({"start": "ones"}, "start: unknown start"),
         ({"order": "random"}, "order: unknown order"),
-        ({"power": -1}, "power: value out of range; expected a number of at least 0"),
+        ({"power": -2}, "power: value out of range; expected a number of at least -1"),
         ({"map_size": 2}, "map_size: a map needs a centre"),
         ({"include": "no_such"}, "include: 'no_such' matches no convolution"),
     ],

@@ -13,7 +13,13 @@ from refconv.layers import find_layers
 from refconv.ops import gram, patches
 from refconv.surgery import rebase, reparametrize
 
-SETTINGS = [{}, {"scale": "paper"}, {"scale": "normalized", "power": 0.5}, {"map_size": 5, "order": "across"}]
+SETTINGS = [
+    {},
+    {"scale": "paper"},
+    {"scale": "normalized", "power": 0.5},
+    {"map_size": 5, "order": "across"},
+    {"damping": 0.5},
+]
 each_setting = pytest.mark.parametrize("settings", SETTINGS, ids=str)
 
 

@@ -15,6 +15,7 @@ def test_several_processes_train_as_one(count):
         "ddp",
         "fsdp",
         "fsdp across, power",
+        "fsdp damped",
         "fsdp resumes",
         "refocus weight",
         "random start",

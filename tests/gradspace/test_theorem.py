@@ -12,6 +12,7 @@ from hypothesis import given, settings
 
 import refconv
 from refconv.gradspace import metric
+from refconv.ops import patches
 from spaces import Case, cases
 
 CONVERSES = Case(groups=4, outputs=2, inputs=2, kernel_size=(3, 2))
@@ -100,6 +101,33 @@ def test_another_power_or_scale_is_another_training():
     expected, _ = CONVERSES.in_kernel_space()
     assert_other_kernels(CONVERSES.in_gradient_space(power=0.5)[0], expected)
     assert_other_kernels(CONVERSES.in_gradient_space(scale="normalized")[0], expected)
+
+
+def test_another_damping_is_another_training_and_so_is_one_by_the_mean_over_rows():
+    """What is added is a multiple of trace(G) / k, the mean over taps; trace(G) / (m t), over rows of P, is another."""
+    case = dataclasses.replace(CONVERSES, damping=0.3)
+    expected, _ = case.in_kernel_space()
+    assert_same_kernels(case.in_gradient_space()[0], expected)
+    taps, rows = 6, 4 * 9
+    for wrong in (0.0, 0.1, 0.3 * taps / rows):
+        assert_other_kernels(case.in_gradient_space(damping=wrong)[0], expected)
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.3])
+def test_a_mixture_of_refocusing_and_plain_training_is_a_sum_of_both_gradients(damping, monkeypatch):
+    """At power 1 and the paper's scale g G~ = g G + damping l g."""
+    case = dataclasses.replace(CONVERSES, scale="paper", damping=damping)
+    expected, _ = case.in_kernel_space()
+    apply = metric.ByGrams.apply
+
+    def mixture(self, gradient):
+        base = self.layout.to_blocks(case.model()[0].weight.detach())
+        mean = torch.linalg.eigvalsh(refconv.ops.gram(patches(base, *self.sizes))).mean(-1)
+        own = self.layout.to_blocks(gradient) * mean[:, None, None]
+        return apply(self, gradient) + damping * self.layout.from_blocks(own)
+
+    monkeypatch.setattr(metric.ByGrams, "apply", mixture)
+    assert_same_kernels(case.in_gradient_space(damping=0.0)[0], expected)
 
 
 def test_gram_of_the_taps_reversed_is_another_training(monkeypatch):

@@ -19,6 +19,8 @@ VARIANTS = [
     *((name, {}) for name in TRANSFORMS),
     *((name, {"order": "across"}) for name, kind in TRANSFORMS.items() if issubclass(kind.config_class, GramConfig)),
     ("shuffled", {"scale": "normalized", "power": 0.5, "seed": 3}),
+    ("refocus", {"damping": 0.5}),
+    ("refocus", {"damping": 0.5, "power": -1.0}),
     ("lr_scaled", {"map_size": 5}),
     ("low_rank", {"rank": 2, "scale": 0.5}),
     ("spacings", {"taps": 3}),

@@ -22,6 +22,8 @@ SETTINGS = [
     {"map_size": 5},
     {"map_size": 1},
     {"order": "across"},
+    {"damping": 0.3, "scale": "normalized"},
+    {"damping": 0.3, "power": -1.0},
 ]
 
 
@@ -50,6 +52,9 @@ def test_kernel_is_base_plus_refocus_weight_times_patches(settings):
         base, layout = module.parametrizations.weight.original, transform.layout
         blocks = layout.to_blocks(base)
         unfolded = patches(blocks, layout.kernel_size, transform.map_size)
+        mean = torch.linalg.eigvalsh(unfolded.mT @ unfolded).mean(-1)[:, None, None]
+        if damping := settings.get("damping"):
+            unfolded = torch.cat([unfolded, (damping * mean).sqrt() * torch.eye(unfolded.shape[-1])], 1)
         gram = unfolded.mT @ unfolded
         if settings.get("scale") == "normalized":
             mean = torch.linalg.eigvalsh(gram).mean(-1)[:, None, None]
@@ -193,7 +198,7 @@ def test_assigning_the_kernel_is_refused_with_the_remedy():
     ("settings", "message"),
     [
         ({"start": "ones"}, "start: unknown start; expected zeros or kaiming, found 'ones'"),
-        ({"power": -1}, "power: value out of range; expected a number of at least 0, found -1"),
+        ({"power": -2}, "power: value out of range; expected a number of at least -1, found -2"),
         ({"map_size": 2}, "map_size: a map needs a centre; expected odd positive numbers, found 2"),
         ({"order": "up"}, "order: unknown order"),
     ],

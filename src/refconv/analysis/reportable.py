@@ -72,8 +72,13 @@ def _settings(side: SideFacts, folder: Path) -> list[str]:
         return []
     recipe = run.recipe()
     usual = {field.name: field.default for field in fields(recipe)}
-    said = (f"{recipe.gram_scale} scale", f"power {recipe.power:g}", f"order {recipe.order}")
-    names = ("gram_scale", "power", "order")
+    said = (
+        f"{recipe.gram_scale} scale",
+        f"power {recipe.power:g}",
+        f"order {recipe.order}",
+        f"damping {recipe.damping:g}",
+    )
+    names = ("gram_scale", "power", "order", "damping")
     return [words for name, words in zip(names, said, strict=True) if getattr(recipe, name) != usual[name]]
 
 

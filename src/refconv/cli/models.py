@@ -77,7 +77,7 @@ def method_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _ARCHITECTURE = ("num_classes", "in_chans", "model_kwargs")
-_KERNELS = (*(FIELDS[name] for name in RefocusConfig().settings()), "zeros")
+_KERNELS = tuple(FIELDS.get(name, name) for name in (*RefocusConfig().settings(), *RefocusConfig.unsaid))
 _RUN = "a run folder, its checkpoint.pt, or a file of refocused weights with --model"
 
 

@@ -119,9 +119,9 @@ def _given(file: Path | None, flags: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 _DECIDED = frozenset((
-    "method", "method_kwargs", "budget", "map_size", "order", "start", "gram_scale", "power", "rounds", "space",
-    "decay", "train", "kernel_lr_scale", "epochs", "epoch_steps", "model_ema", "model_ema_decay", "model_ema_warmup",
-    "distill", "distill_checkpoint", "distill_alpha", "distill_temperature",
+    "method", "method_kwargs", "budget", "map_size", "order", "start", "gram_scale", "power", "damping", "rounds",
+    "space", "decay", "train", "kernel_lr_scale", "epochs", "epoch_steps", "model_ema", "model_ema_decay",
+    "model_ema_warmup", "distill", "distill_checkpoint", "distill_alpha", "distill_temperature",
     "distill_features", "distill_features_weight", "test", "snapshots", "eval_interval",
 ))  # fmt: skip
 """Settings of a recipe that the search decides."""

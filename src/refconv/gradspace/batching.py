@@ -2,8 +2,9 @@
 
 On an accelerator the time of a step is that of its launches. Dense kernels of one size and dtype take one launch of
 :func:`refconv.fused.launching.rewrite_slices`, depthwise and grouped ones one of :func:`rewrite_rows`; without
-Triton they are put together into a few large tensors. Kernels with masks, complex ones, powers of the Gram and layers
-too large for these take the ways of :mod:`refconv.gradspace.metric`. Nothing here waits for the device.
+Triton they are put together into a few large tensors. Kernels with masks, complex ones, powers of the Gram, damped
+dense ones and layers too large for these take the ways of :mod:`refconv.gradspace.metric`. Nothing here waits for the
+device.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def _kind(metric: Metric, gradient: Tensor) -> _Kind | None:
     kernel, maps = metric.sizes
     common = how, gradient.device, gradient.dtype
     if isinstance(metric, BySlices):
-        return _Kind(*common, kernel, maps) if metric.grams is None else None
+        return _Kind(*common, kernel, maps) if metric.grams is None and metric.shift is None else None
     if how == "torch":
         return _Kind(*common, kernel, block_shape=metric.layout.block_shape)
     return _Kind(*common, (metric.layout.taps,)) if metric.layout.taps <= MOST_TAPS else None

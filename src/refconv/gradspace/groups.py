@@ -16,7 +16,7 @@ from refconv.config import RefocusConfig, RefocusSettings, Scale, Start, Transfo
 from refconv.errors import CheckpointError, ModelError, RefconvWarning, SettingError
 from refconv.layers import FROZEN, Layer, Masks, admitted, apply_masks, find_layers, matched, select_trained
 from refconv.ops import Layout, refocused_blocks, smallest_refocus_weight
-from refconv.parametrizations import computing_dtype, first_weight
+from refconv.parametrizations import computing_dtype, first_weight, weight_shape
 from refconv.records import with_scale
 
 if TYPE_CHECKING:
@@ -45,12 +45,18 @@ class KernelSpec:
     scale: Scale
     power: float
     zeros: Zeros = "fill"  #: what becomes of the base's entries that are zero
+    damping: float = 0.0  #: added to the eigenvalues of the Gram, see :func:`refconv.ops.scaling`
 
     @classmethod
     def of(cls, layer: Layer, config: RefocusConfig) -> KernelSpec:
         """Return the geometry of a layer under the given settings, whose map must fit it."""
         own = layer.name, layer.layout(config.order), layer.map_size(config.map_size)
-        return cls(*own, config.scale, config.power, config.zeros)
+        return cls(*own, config.scale, config.power, config.zeros, config.damping)
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What the functions of :mod:`refconv.ops` are told of the Gram."""
+        return {"scale": self.scale, "power": self.power, "damping": self.damping}
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values and lists, as a state dict may hold them."""
@@ -58,9 +64,10 @@ class KernelSpec:
         values["site"] = values.pop("layer")  # its name in files since the first version
         values["layout"]["kernel_size"] = list(self.layout.kernel_size)
         values["map_size"] = list(self.map_size)
-        if self.zeros == "fill":  # as in files of before there was a choice, and of before there were complex kernels
-            del values["zeros"]
-        if self.layout.parts == 1:
+        for name, former in (("zeros", "fill"), ("damping", 0.0)):  # as in files of before there was a choice
+            if values[name] == former:
+                del values[name]
+        if self.layout.parts == 1:  # and of before there were complex kernels
             del values["layout"]["parts"]
         return values
 
@@ -79,19 +86,20 @@ class KernelSpec:
 
     def started(self, base: Tensor, start: Start) -> Tensor:
         """Return the kernel that training starts from; random numbers are drawn as in kernel space."""
-        weight = first_weight(self.layout, self.map_size, start, dtype=computing_dtype(base), device=base.device)
+        shape = weight_shape(self.layout, self.map_size, self.damping)
+        weight = first_weight(shape, start, dtype=computing_dtype(base), device=base.device)
         blocks, sizes = self.layout.to_blocks(base).double(), (self.layout.kernel_size, self.map_size)
-        moved = refocused_blocks(weight.double(), blocks, *sizes, scale=self.scale, power=self.power)
+        moved = refocused_blocks(weight.double(), blocks, *sizes, **self.shape)
         if self.zeros == "keep":
             moved = moved * (blocks != 0)
         return self.layout.from_blocks(moved).to(base.dtype)
 
     def refocus_weight(self, kernel: Tensor, base: Tensor) -> Tensor:
-        """Return the smallest refocus weight [b, m, m * t] that makes ``kernel`` out of ``base``."""
+        """Return the smallest refocus weight that makes ``kernel`` out of ``base``; see :func:`weight_shape`."""
         blocks, sizes = self.layout.to_blocks(base).double(), (self.layout.kernel_size, self.map_size)
         moved = self.layout.to_blocks(kernel).double() - blocks
         mask = blocks != 0 if self.zeros == "keep" else None
-        weight = smallest_refocus_weight(moved, blocks, *sizes, scale=self.scale, power=self.power, mask=mask)
+        weight = smallest_refocus_weight(moved, blocks, *sizes, mask=mask, **self.shape)
         return weight.to(computing_dtype(base))
 
 

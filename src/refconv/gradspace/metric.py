@@ -17,7 +17,15 @@ from torch import Tensor
 from refconv.errors import LayerError
 from refconv.fused import slices as fused
 from refconv.gradspace.groups import KernelSpec
-from refconv.ops import Layout, apply_gram, apply_gram_by_convolution, apply_gram_by_patches, metric_gram, scaling
+from refconv.ops import (
+    Layout,
+    added,
+    apply_gram,
+    apply_gram_by_convolution,
+    apply_gram_by_patches,
+    metric_gram,
+    scaling,
+)
 from refconv.parametrizations import computing_dtype
 
 # Grams of so many numbers are kept even where they are larger than their kernels.
@@ -29,9 +37,11 @@ class Metric(ABC):
 
     def __init__(self, geometry: KernelSpec, base: Tensor) -> None:
         self.layout, self.sizes = geometry.layout, (geometry.layout.kernel_size, geometry.map_size)
-        self.scale, self.power = geometry.scale, geometry.power
+        self.power, self.shape = geometry.power, geometry.shape
         self.dtype, self.device = computing_dtype(base), base.device
         self.gain: Tensor | None = None
+        self.root: Tensor | None = None  # c_S [b, 1, 1], None where all are one
+        self.shift: Tensor | None = None  # what damping adds to G / c_S^2 [b, 1, 1], where no Grams are stored
         self.mask = local(base) != 0 if geometry.zeros == "keep" else None
         self._prepare(base)
 
@@ -82,16 +92,21 @@ class Metric(ABC):
 
     def _grams(self, blocks: Tensor) -> Tensor:
         """Compute Grams as kernel space computes patches: in float64, rounded once."""
-        return metric_gram(blocks.double(), *self.sizes, scale=self.scale, power=self.power).to(self.dtype)
+        return metric_gram(blocks.double(), *self.sizes, **self.shape).to(self.dtype)
 
-    def _scaled(self, blocks: Tensor) -> Tensor | None:
-        """Find the gain of every block [b], and return c_S [b, 1, 1], or None where both are one."""
-        if self.scale == "paper":
-            return None
-        found = scaling(blocks, *self.sizes, scale=self.scale, power=self.power)
+    def _scale(self, blocks: Tensor) -> None:
+        """Find gain, root and shift of every block; gains [b] and roots are None where all are one."""
+        found = scaling(blocks, *self.sizes, **self.shape)
         gain, root = found.gain[:, 0, 0].to(self.dtype), found.root.to(self.dtype)
         self.gain = None if bool((gain == 1).all()) else gain
-        return None if bool((root == 1).all()) else root  # as at most dense layers under ``capped``
+        self.root = None if bool((root == 1).all()) else root  # as at most dense layers under ``capped``
+        if self.shape["damping"] != 0:
+            more = added(blocks.double(), *self.sizes, self.shape["damping"])
+            self.shift = (more / found.root.square()).to(self.dtype)
+
+    def _shifted(self, found: Tensor, gradient: Tensor) -> Tensor:
+        """Add to g G / c_S^2 what damping does, for gradients as blocks."""
+        return found if self.shift is None else found.addcmul_(gradient, self.shift)
 
 
 class ByGrams(Metric):
@@ -100,7 +115,7 @@ class ByGrams(Metric):
     def _prepare(self, base: Tensor) -> None:
         self.base, blocks = base, self.layout.to_blocks(base)
         self.grams = self._grams(blocks)
-        self._scaled(blocks)
+        self._scale(blocks)
 
     def _product(self, gradient: Tensor) -> Tensor:
         return self.layout.from_blocks(apply_gram(self.layout.to_blocks(gradient).to(self.dtype), self.grams))
@@ -116,12 +131,13 @@ class ByPatches(Metric):
 
     def _prepare(self, base: Tensor) -> None:
         self.base = base
-        self.root = self._scaled(self.layout.to_blocks(base))
+        self._scale(self.layout.to_blocks(base))
 
     def _product(self, gradient: Tensor) -> Tensor:
         parts = (self.base.to(gradient.device), gradient)
         blocks, own = (self.layout.to_blocks(part).to(self.dtype) for part in parts)
-        return self.layout.from_blocks(apply_gram_by_patches(own, blocks, *self.sizes, self.root))
+        found = apply_gram_by_patches(own, blocks, *self.sizes, self.root)
+        return self.layout.from_blocks(self._shifted(found, own))
 
 
 class BySlices(Metric):
@@ -131,18 +147,24 @@ class BySlices(Metric):
         self.base = local(base)
         slices = self._slices(self.base)
         self.grams = None if self.power == 1 else self._grams(slices)
-        self.root = self._scaled(slices)
+        self._scale(slices)
 
     def _product(self, gradient: Tensor) -> Tensor:
         if self.grams is None and not gradient.is_complex():
             own, base = gradient.to(self.dtype), self.base.to(gradient.device, self.dtype)
-            if fused.fits(*self.sizes, own, base):
-                return fused.multiply(own, base, *self.sizes, root=self.root)
+            one_by_one = self.shift is None or own.ndim == 2 + len(self.sizes[0])  # not experts in one dimension
+            if one_by_one and fused.fits(*self.sizes, own, base):
+                found = fused.multiply(own, base, *self.sizes, root=self.root)
+                if self.shift is None:
+                    return found
+                shift = self.shift.reshape(*own.shape[:2], *[1] * (own.ndim - 2))
+                return found.addcmul_(own, shift)
         slices = self._slices(gradient).to(self.dtype)
         if self.grams is not None:
             return self._stored(apply_gram(slices, self.grams), gradient)
         base = self._slices(self.base.to(gradient.device)).to(self.dtype)
-        return self._stored(apply_gram_by_convolution(slices, base, *self.sizes, self.root), gradient)
+        found = apply_gram_by_convolution(slices, base, *self.sizes, self.root)
+        return self._stored(self._shifted(found, slices), gradient)
 
     def _sums(self, products: Tensor) -> Tensor:
         return self._slices(products).sum((1, 2))
@@ -163,7 +185,7 @@ class ByRows(Metric):
     def _prepare(self, base: Tensor) -> None:
         blocks = self.layout.to_blocks(gathered(base))
         self.grams = self._grams(blocks)
-        self._scaled(blocks)
+        self._scale(blocks)
         everywhere = block_numbers(self.layout, self.grams.device).repeat_interleave(self.layout.taps)
         everywhere = everywhere.reshape(self.layout.weight_shape)
         self.block_of = local(sharded_like(everywhere, base)).reshape(-1, self.layout.taps)[:, 0].clone()

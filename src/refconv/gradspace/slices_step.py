@@ -34,7 +34,7 @@ def stepped(parameter: Tensor, state: dict[str, Any], metric: Metric, group: dic
     gradient = parameter.grad
     if gradient is None or batching.way(parameter.device) != "alone" or group["differentiable"]:
         return False
-    if not isinstance(metric, BySlices) or metric.grams is not None:
+    if not isinstance(metric, BySlices) or metric.grams is not None or metric.shift is not None:
         return False
     momentum, first = group["momentum"] != 0, state.get(MOMENTUM) is None
     buffer = None

@@ -1,13 +1,12 @@
-"""Patches, Grams and the scale of refocusing: what a frozen base offers to a refocusing map.
+"""Patches and Grams: what a frozen base offers to a refocusing map.
 
 For a block B [m, k] of slices and a map of t taps, the patches P [m * t, k] hold every slice shifted by every tap
 of the map, zero outside: row (j, d) is ``P[(j, d), y] = B[j, y + d - r]`` with r = (map_size - 1) / 2 per
 dimension. A cross-correlation of the block with a map of weights R is then the product R P. The Gram
 G = P^T P is the metric that refocusing puts on the space of kernels (docs/math.md).
 
-The displacement R P' of a block, P' = P G^((power - 1) / 2), is divided by a number c_A, and the gradient that reaches
-R is multiplied by (c_A / c_S)^2 (docs/math.md, "Scale"). Optimizers that step by the sign of the gradient, such as
-Adam, see c_A alone; SGD moves the kernel by g G^power / c_S^2.
+With damping, k more rows follow, sqrt(damping * l) times the identity, where l is the mean eigenvalue of G. The Gram
+of the damped patches P~ is G~ = G + damping * l * I, and P~ and G~ stand wherever P and G do.
 """
 
 from __future__ import annotations
@@ -15,18 +14,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from refconv.config import Scale, checked_map_size
+from refconv.config import checked_map_size
 from refconv.errors import SettingError
 
 Sizes = Sequence[int]  #: One number for each spatial dimension
 _CHUNK = 2**19  #: Numbers that a chunk may hold beside the kernels; chosen so that they stay in a processor's cache
-_DEAD = 2.0**-100  #: Blocks whose Gram has eigenvalues of this root mean or less count as zero, for float32's sake
+_WIDE = 256  #: Grams of more taps than this are not formed where patches have fewer rows than taps
 
 
 def effective_map_size(kernel_size: Sizes, map_size: int | Sizes) -> tuple[int, ...]:
@@ -69,8 +67,22 @@ def gram(patches: Tensor) -> Tensor:
     return patches.mT @ patches
 
 
-def mean_eigenvalue(blocks: Tensor, kernel_size: Sizes, map_size: Sizes) -> Tensor:
-    """Return the mean eigenvalue [b] of the Gram, trace(G) / k, without forming patches or Gram.
+def damped_grams(blocks: Tensor, kernel_size: Sizes, map_size: Sizes, damping: float = 0.0) -> Tensor:
+    """Return the damped Grams G~ [b, k, k], with the patches of a chunk of slices at a time."""
+    b, m, k = blocks.shape
+    found = torch.empty(b, k, k, dtype=blocks.dtype, device=blocks.device)
+    for part in chunks(b, prod(map_size) * m * k):
+        first, *others = (
+            gram(patches(blocks[part, own], kernel_size, map_size)) for own in slices_of(blocks, map_size)
+        )
+        found[part] = sum(others, first)
+    if damping != 0:
+        found.diagonal(dim1=1, dim2=2).add_(added(blocks, kernel_size, map_size, damping)[:, 0])
+    return found
+
+
+def mean_eigenvalue(blocks: Tensor, kernel_size: Sizes, map_size: Sizes, damping: float = 0.0) -> Tensor:
+    """Return the mean eigenvalue [b] of the damped Gram, (1 + damping) trace(G) / k, without patches or Gram.
 
     The trace is the sum of all squared patch entries, and the tap at position x of a slice enters P once for
     every shift that keeps it inside the kernel. That number is a product over dimensions.
@@ -80,116 +92,116 @@ def mean_eigenvalue(blocks: Tensor, kernel_size: Sizes, map_size: Sizes) -> Tens
         reach = (size - 1) // 2
         counts = [min(x + reach, taps - 1) - max(x - reach, 0) + 1 for x in range(taps)]
         visits = (visits[:, None] * torch.tensor(counts, dtype=blocks.dtype, device=blocks.device)).reshape(-1)
-    return (blocks.square() * visits).sum((1, 2)) / blocks.shape[-1]
+    return (blocks.square() * visits).sum((1, 2)) / blocks.shape[-1] * (1 + damping)
+
+
+def added(blocks: Tensor, kernel_size: Sizes, map_size: Sizes, damping: float) -> Tensor:
+    """Return what damping adds to every eigenvalue of the Gram, damping * l [b, 1, 1]."""
+    return damping * mean_eigenvalue(blocks, kernel_size, map_size)[:, None, None]
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Eigenvalues of the damped Grams of blocks, and as many eigenvectors as it takes.
+
+    Where patches have many fewer rows than taps, r is the number of rows, and every direction beyond the r
+    eigenvectors has the eigenvalue that damping gives it.
+    """
+
+    values: Tensor  #: [b, r]
+    vectors: Tensor  #: [b, k, r]
+    beyond: Tensor  #: [b, 1], zero where there are k eigenvectors
+
+    @staticmethod
+    def of_grams(grams: Tensor) -> Spectrum:
+        """Return the spectrum of Grams [b, k, k]."""
+        values, vectors = torch.linalg.eigh(grams)
+        return Spectrum(values, vectors, torch.zeros_like(values[:, :1]))
+
+    @staticmethod
+    def of(blocks: Tensor, kernel_size: Sizes, map_size: Sizes, damping: float = 0.0) -> Spectrum:
+        """Return the spectrum of the damped Grams of blocks, from the Grams or from the patches."""
+        if not is_wide(blocks, map_size):
+            return Spectrum.of_grams(damped_grams(blocks, kernel_size, map_size, damping))
+        return Spectrum.of_patches(patches(blocks, kernel_size, map_size), damping)
+
+    @staticmethod
+    def of_patches(patches: Tensor, damping: float) -> Spectrum:
+        """Return the spectrum that patches of fewer rows than taps have, by their singular values."""
+        _, roots, vectors = torch.linalg.svd(patches, full_matrices=False)
+        beyond = damping * roots.square().sum(-1, keepdim=True) / patches.shape[-1]
+        return Spectrum(roots.square() + beyond, vectors.mT, beyond)
+
+    def powers(self, exponent: float) -> tuple[Tensor, Tensor]:
+        """Return the eigenvalues to a power, those of the eigenvectors [b, r] and the one beyond them [b, 1].
+
+        Eigenvalues that are zero to rounding keep a power of zero under negative exponents (the pseudo-inverse), so
+        directions that the base does not span stay untouched.
+        """
+        largest = self.values.amax(-1, keepdim=True).clamp(min=0)
+        floor = largest * self.vectors.shape[1] * torch.finfo(self.values.dtype).eps
+        alive, reached = self.values > floor, self.beyond > floor
+        within = torch.where(alive, torch.where(alive, self.values, 1).pow(exponent), 0)
+        return within, torch.where(reached, torch.where(reached, self.beyond, 1).pow(exponent), 0)
+
+    def matrix(self, exponent: float) -> Tensor:
+        """Return the symmetric matrix power G~^exponent [b, k, k]."""
+        within, beyond = self.powers(exponent)
+        power: Tensor = (self.vectors * (within - beyond)[:, None, :]) @ self.vectors.mT
+        if self.values.shape[1] < self.vectors.shape[1]:
+            power.diagonal(dim1=1, dim2=2).add_(beyond)
+        return power
+
+    def times(self, rows: Tensor, exponent: float) -> Tensor:
+        """Return rows [b, ..., k] times G~^exponent, without the matrix where it would be large."""
+        if self.values.shape[1] == self.vectors.shape[1]:
+            return rows @ self.matrix(exponent)
+        within, beyond = self.powers(exponent)
+        along = (rows @ self.vectors) * (within - beyond)[:, None, :]
+        return rows * beyond[:, None, :] + along @ self.vectors.mT
+
+    def mean(self, exponent: float) -> Tensor:
+        """Return the mean eigenvalue [b] of G~^exponent."""
+        (within, beyond), k = self.powers(exponent), self.vectors.shape[1]
+        return (within.sum(-1) + (k - within.shape[1]) * beyond[:, 0]) / k
 
 
 def gram_power(grams: Tensor, exponent: float) -> Tensor:
     """Return the symmetric matrix power G^exponent [b, k, k] of positive semidefinite Grams.
 
-    Eigenvalues that are zero to rounding keep a power of zero under negative exponents (the pseudo-inverse), so
-    directions that the base does not span stay untouched.
+    Eigenvalues that are zero to rounding stay zero under negative exponents (:meth:`Spectrum.powers`).
     """
-    values, vectors = torch.linalg.eigh(grams)
-    floor = values.amax(-1, keepdim=True).clamp(min=0) * grams.shape[-1] * torch.finfo(grams.dtype).eps
-    alive = values > floor
-    powered = torch.where(alive, torch.where(alive, values, 1).pow(exponent), 0)
-    power: Tensor = (vectors * powered[:, None, :]) @ vectors.mT
-    return power
+    return Spectrum.of_grams(grams).matrix(exponent)
 
 
-def shaped_patches(patches: Tensor, power: float) -> Tensor:
-    """Return P G^((power - 1) / 2), whose Gram is G^power: 1 leaves P as it is, 0 makes its columns orthonormal."""
-    if power == 1:
-        return patches
-    return patches @ gram_power(gram(patches), (power - 1) / 2)
+def shaped_patches(patches: Tensor, power: float, damping: float = 0.0) -> Tensor:
+    """Return P~' = P~ G~^((power - 1) / 2) of patches P, whose Gram is G~^power.
 
-
-@dataclass(frozen=True)
-class Scaling:
-    """The scale of every block of a layer, in float64."""
-
-    sign: Tensor  #: c_A [b, 1, 1], by which the displacement R P' is divided
-    root: Tensor  #: c_S [b, 1, 1]; gradient space multiplies gradients by G^power / c_S^2
-
-    @property
-    def gain(self) -> Tensor:
-        """The factor (c_A / c_S)^2 [b, 1, 1] on the gradient that reaches R."""
-        return (self.sign / self.root).square()
-
-
-def scaling(blocks: Tensor, kernel_size: Sizes, map_size: Sizes, *, scale: Scale, power: float = 1.0) -> Scaling:
-    """Return the scale of refocusing on a base.
-
-    * ``paper``: one everywhere, as released.
-    * ``normalized``: c_A = c_S, the root of the mean eigenvalue of G to the power, so that the base inside P has a
-      Gram of mean eigenvalue one.
-    * ``capped``: c_S^2 is the largest eigenvalue of G^power and c_A^2 the bound tr(H^2) / k on the mean square that
-      an entry of the kernel moves under a step by signs, where H sums p p^T / |p| over the rows p of P'. Each is taken
-      to be one where it is less.
-
-    Blocks of zeros, and those so small that float32 cannot hold their scale, have a scale of one.
+    It has the m * t rows of P, and with damping k more. Power 1 leaves P~ as it is; 0 makes its columns orthonormal.
     """
-    blocks = blocks.double()
-    b, m, k = blocks.shape
-    if scale == "capped":
-        sign, root = torch.empty(2, b, 1, 1, dtype=blocks.dtype, device=blocks.device)
-        for part in chunks(b, prod(map_size) * m * k):
-            unfolded = shaped_patches(patches(blocks[part], kernel_size, map_size), power)
-            lengths = unfolded.square().sum(-1, keepdim=True).sqrt()
-            spread = unfolded.mT @ (unfolded / torch.where(lengths > 0, lengths, 1))
-            sign[part] = (spread.square().sum((1, 2), keepdim=True) / k).sqrt()
-            root[part] = _largest_eigenvalue(unfolded)[:, None, None].sqrt()
-        return Scaling(sign.clamp(min=1), root.clamp(min=1))
-    ones = torch.ones(b, 1, 1, dtype=blocks.dtype, device=blocks.device)
-    if scale == "paper":
-        return Scaling(ones, ones)
-    root = mean_eigenvalue(blocks, kernel_size, map_size).sqrt()[:, None, None]
-    root = torch.where(root > _DEAD, root, ones).pow(power)
-    return Scaling(root, root)
+    k = patches.shape[-1]
+    if power != 1 and patches.shape[1] < k and k > _WIDE:
+        spectrum, exponent = Spectrum.of_patches(patches, damping), (power - 1) / 2
+        shaped = spectrum.times(patches, exponent)
+        if damping == 0:
+            return shaped
+        return torch.cat([shaped, spectrum.beyond.sqrt()[:, :, None] * spectrum.matrix(exponent)], 1)
+    if damping != 0:
+        root = (damping * patches.square().sum((1, 2), keepdim=True) / k).sqrt()
+        patches = torch.cat([patches, root * torch.eye(k, dtype=patches.dtype, device=patches.device)], 1)
+    return patches if power == 1 else patches @ gram_power(gram(patches), (power - 1) / 2)
 
 
-def _largest_eigenvalue(patches: Tensor) -> Tensor:
-    """Return the largest eigenvalue [b] of P^T P; where the trace is not above one, any number up to one."""
-    found = patches.square().sum((1, 2))
-    above = (found > 1) & found.isfinite()  # most dense slices are below
-    chosen = patches[above]
-    shorter = chosen.mT if chosen.shape[1] < chosen.shape[2] else chosen  # P P^T has the same eigenvalues, and zeros
-    found[above] = torch.linalg.eigvalsh(shorter.mT @ shorter)[:, -1]
-    return found
+def is_wide(blocks: Tensor, map_size: Sizes) -> bool:
+    """Return whether patches have fewer rows than taps and so many taps that Grams would be large."""
+    _, m, k = blocks.shape
+    return m * prod(map_size) < k and k > _WIDE
 
 
-def amplified(displacement: Tensor, gain: Tensor) -> Tensor:
-    """Return the displacement as it is; the gradient that passes it is multiplied by the gain."""
-    chosen = _Amplified if torch.compiler.is_compiling() else _AmplifiedForward
-    same: Tensor = chosen.apply(displacement, gain)
-    return same
-
-
-class _Amplified(torch.autograd.Function):
-    """Identity forward, multiplication backward. Without a jvp, with which torch.compile could not trace it."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(displacement: Tensor, gain: Tensor) -> Tensor:
-        return displacement.clone()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[1])
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (gain,) = ctx.saved_tensors
-        return gradient * gain, None
-
-
-class _AmplifiedForward(_Amplified):
-    """The same with a jvp: forward mode gives the derivative of what forward computes, the identity."""
-
-    @staticmethod
-    def jvp(ctx: Any, displacement: Tensor, gain: Tensor | None) -> Tensor:
-        return displacement.clone()
+def slices_of(blocks: Tensor, map_size: Sizes) -> Iterator[slice]:
+    """Cut the slices of a block into runs whose patches fill a chunk, where a sum over slices is taken."""
+    _, m, k = blocks.shape
+    return chunks(m, prod(map_size) * k)
 
 
 def chunks(blocks: int, numbers_per_block: int) -> Iterator[slice]:

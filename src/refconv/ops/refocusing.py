@@ -16,7 +16,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from refconv.config import Scale
-from refconv.ops.grams import Sizes, chunks, gram, gram_power, patches, scaling, shaped_patches
+from refconv.ops.grams import (
+    Sizes,
+    Spectrum,
+    added,
+    chunks,
+    damped_grams,
+    gram_power,
+    is_wide,
+    mean_eigenvalue,
+    patches,
+    shaped_patches,
+)
+from refconv.ops.scaling import scaling
 
 _CONVOLVE: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -60,17 +72,56 @@ def adjoint_by_convolution(gradient: Tensor, blocks: Tensor, kernel_size: Sizes,
 
 
 def metric_gram(
-    blocks: Tensor, kernel_size: Sizes, map_size: Sizes, *, scale: Scale = "paper", power: float = 1.0
+    blocks: Tensor,
+    kernel_size: Sizes,
+    map_size: Sizes,
+    *,
+    scale: Scale = "paper",
+    power: float = 1.0,
+    damping: float = 0.0,
 ) -> Tensor:
-    """Return the matrix [b, k, k] that multiplies gradients, G^power / c_S^2; zero where the base spans nothing."""
-    b, m, k = blocks.shape
-    grams = torch.empty(b, k, k, dtype=blocks.dtype, device=blocks.device)
-    for part in chunks(b, prod(map_size) * m * k):
-        found = gram(patches(blocks[part], kernel_size, map_size))
-        grams[part] = found if power == 1 else gram_power(found, power)
+    """Return the matrix [b, k, k] that multiplies gradients, G~^power / c_S^2; zero where the base spans nothing."""
+    sizes = kernel_size, map_size
+    if is_wide(blocks, map_size):
+        found = Spectrum.of(blocks, *sizes, damping).matrix(power)
+    else:
+        found = damped_grams(blocks, *sizes, damping)
+        if power != 1:
+            for part in chunks(len(blocks), found[0].numel()):
+                found[part] = gram_power(found[part], power)
     if scale != "paper":
-        grams /= scaling(blocks, kernel_size, map_size, scale=scale, power=power).root.square()
-    return grams
+        found /= scaling(blocks, *sizes, scale=scale, power=power, damping=damping).root.square()
+    return found
+
+
+def metric_factors(
+    blocks: Tensor, kernel_size: Sizes, map_size: Sizes, *, scale: Scale, power: float = 1.0, damping: float = 0.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return G~^power / c_S^2 as A^T diag(w) A + s I, for blocks whose patches have few rows: no matrix [k, k].
+
+    Returns:
+        A [b, r, k], the patches for power 1 and eigenvectors for others; w [b, 1, r]; s [b, 1, 1].
+    """
+    sizes = kernel_size, map_size
+    squared = scaling(blocks, *sizes, scale=scale, power=power, damping=damping).root.square()
+    if power == 1:
+        factors = patches(blocks, *sizes)
+        return factors, (1 / squared).expand(-1, 1, factors.shape[1]), added(blocks, *sizes, damping) / squared
+    spectrum = Spectrum.of_patches(patches(blocks, *sizes), damping)
+    within, beyond = spectrum.powers(power)
+    return spectrum.vectors.mT, (within - beyond)[:, None, :] / squared, beyond[:, None, :] / squared
+
+
+def mean_of_metric(
+    blocks: Tensor, kernel_size: Sizes, map_size: Sizes, *, scale: Scale, power: float = 1.0, damping: float = 0.0
+) -> Tensor:
+    """Return the mean eigenvalue [b] of G~^power / c_S^2."""
+    sizes = kernel_size, map_size
+    own = mean_eigenvalue(blocks, *sizes, damping) if power == 1 else None
+    mean = Spectrum.of(blocks, *sizes, damping).mean(power) if own is None else own
+    if scale == "paper":
+        return mean
+    return mean / scaling(blocks, *sizes, scale=scale, power=power, damping=damping).root.square()[:, 0, 0]
 
 
 def apply_gram(gradient: Tensor, grams: Tensor) -> Tensor:
@@ -114,43 +165,54 @@ def smallest_refocus_weight(
     *,
     scale: Scale = "paper",
     power: float = 1.0,
+    damping: float = 0.0,
     mask: Tensor | None = None,
 ) -> Tensor:
     """Return the refocus weight R [b, m, m * t] of least norm with R P / c_A = D, as far as P reaches it.
 
-    R = c_A D P^+ = c_A D G^+ P^T for the displacement D = kernel - base [b, m, k], block by block. A refocus weight
-    that gradient descent trained from zero is a combination of rows of P^T, so it is this one. With a ``mask`` M
-    [b, m, k] of the entries that move, each slice sees the patches at its own: R_i = c_A D_i (M_i G M_i)^+ P^T.
+    With damping R is [b, m, m * t + k]. R = c_A D P^+ = c_A D G^+ P^T for the displacement D = kernel - base
+    [b, m, k], block by block. A refocus weight that gradient descent trained from zero is a combination of rows of P^T,
+    so it is this one. With a ``mask`` M [b, m, k] of the entries that move, each slice sees the patches at its own:
+    R_i = c_A D_i (M_i G M_i)^+ P^T.
     """
-    b, m, k = blocks.shape
-    weight = torch.empty(b, m, m * prod(map_size), dtype=blocks.dtype, device=blocks.device)
+    sizes, (b, m, k) = (kernel_size, map_size), blocks.shape
+    columns = m * prod(map_size) + (k if damping != 0 else 0)
+    weight = torch.empty(b, m, columns, dtype=blocks.dtype, device=blocks.device)
     for part in chunks(b, m * k * max(prod(map_size), k if mask is not None else 0)):
-        unfolded = patches(blocks[part], kernel_size, map_size)
-        if mask is not None:
-            grams, own = gram(unfolded), mask[part].to(blocks.dtype)
-            masked = own[..., None] * gram_power(grams, power)[:, None] * own[..., None, :]  # [b, m, k, k]
+        spectrum, inside = Spectrum.of(blocks[part], *sizes, damping), displacement[part]
+        if mask is None:
+            moved = spectrum.times(inside, -(power + 1) / 2)  # (P G^((p-1)/2))^+ = G^(-(p+1)/2) P^T
+        else:
+            own = mask[part].to(blocks.dtype)
+            masked = own[..., None] * spectrum.matrix(power)[:, None] * own[..., None, :]  # [b, m, k, k]
             inverse = gram_power(masked.flatten(0, 1), -1)
-            moved = ((displacement[part] * own).flatten(0, 1)[:, None] @ inverse).reshape(own.shape)
+            moved = ((inside * own).flatten(0, 1)[:, None] @ inverse).reshape(own.shape)
             if power != 1:
-                moved = moved @ gram_power(grams, (power - 1) / 2)
-            weight[part] = refocus_adjoint(moved, unfolded)
-            continue
-        inverse = gram_power(gram(unfolded), -(power + 1) / 2)  # (P G^((p-1)/2))^+ = G^(-(p+1)/2) P^T
-        weight[part] = refocus_adjoint(displacement[part] @ inverse, unfolded)
+                moved = spectrum.times(moved, (power - 1) / 2)
+        weight[part, :, : m * prod(map_size)] = refocus_adjoint(moved, patches(blocks[part], *sizes))
+        if damping != 0:
+            weight[part, :, m * prod(map_size) :] = added(blocks[part], *sizes, damping).sqrt() * moved
     if scale != "paper":
-        weight *= scaling(blocks, kernel_size, map_size, scale=scale, power=power).sign
+        weight *= scaling(blocks, *sizes, scale=scale, power=power, damping=damping).sign
     return weight
 
 
 def refocused_blocks(
-    weight: Tensor, blocks: Tensor, kernel_size: Sizes, map_size: Sizes, *, scale: Scale = "paper", power: float = 1.0
+    weight: Tensor,
+    blocks: Tensor,
+    kernel_size: Sizes,
+    map_size: Sizes,
+    *,
+    scale: Scale = "paper",
+    power: float = 1.0,
+    damping: float = 0.0,
 ) -> Tensor:
     """Return B + R P / c_A [b, m, k], in chunks."""
     b, m, k = blocks.shape
     out = torch.empty_like(blocks)
     if scale != "paper":
-        weight = weight / scaling(blocks, kernel_size, map_size, scale=scale, power=power).sign
+        weight = weight / scaling(blocks, kernel_size, map_size, scale=scale, power=power, damping=damping).sign
     for part in chunks(b, prod(map_size) * m * k):
-        unfolded = shaped_patches(patches(blocks[part], kernel_size, map_size), power)
+        unfolded = shaped_patches(patches(blocks[part], kernel_size, map_size), power, damping)
         out[part] = blocks[part] + refocus_by_patches(weight[part], unfolded)
     return out

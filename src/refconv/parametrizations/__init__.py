@@ -1,7 +1,7 @@
 """Kernel transformations: trainable maps from a frozen base to the kernel, by name in ``TRANSFORMS``."""
 
 from refconv.parametrizations.base import Base, ForwardScope, Kernel, KernelTransform, computing_dtype, memory_format
-from refconv.parametrizations.refocus import Refocus, first_weight
+from refconv.parametrizations.refocus import Refocus, first_weight, weight_shape
 from refconv.parametrizations.registry import (
     TRANSFORMS,
     config_of,
@@ -26,4 +26,5 @@ __all__ = [
     "register_transform",
     "resolved",
     "transform_named",
+    "weight_shape",
 ]

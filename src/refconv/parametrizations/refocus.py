@@ -30,7 +30,8 @@ class Refocus(KernelTransform, settings=RefocusConfig):
     """The refocusing transformation of one layer.
 
     Its one parameter is the refocus weight R [blocks, m, m * t], for blocks of m slices and a map of t taps. The
-    paper's weights, [slices, m, *map], are the same numbers in the same order.
+    paper's weights, [slices, m, *map], are the same numbers in the same order. With damping, k more columns follow,
+    for every slice a trained difference of its own.
 
     Note [Zero start]: the paper's release starts R like any convolution, which changes the pretrained function at
     once; here the default is zeros, so training starts from exactly the pretrained network.
@@ -41,21 +42,22 @@ class Refocus(KernelTransform, settings=RefocusConfig):
 
     config: RefocusConfig
     size = "map_size"
-    computed: ClassVar[tuple[str, ...]] = ("patches", "divisor", "gain")
+    computed: ClassVar[tuple[str, ...]] = ("patches", "divisor", "gain", "diagonal")
     patches: Tensor | None
     divisor: Tensor | None
     gain: Tensor | None
+    diagonal: Tensor | None
 
     def __init__(self, layer: str, base: Tensor, layout: Layout, scope: ForwardScope, config: RefocusConfig) -> None:
         super().__init__(layer, base, layout, scope, config)
         weight = self.refocus_weight
-        weight.data = first_weight(layout, self.map_size, config.start, dtype=weight.dtype, device=weight.device)
+        weight.data = first_weight(tuple(weight.shape), config.start, dtype=weight.dtype, device=weight.device)
 
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
         """Name and shape of the refocus weight, after a check that the map fits the kernel's dimensions."""
-        b, m, _ = layout.block_shape
-        return {"refocus_weight": (b, m, m * prod(ops.effective_map_size(layout.kernel_size, config.map_size)))}
+        map_size = ops.effective_map_size(layout.kernel_size, config.map_size)
+        return {"refocus_weight": weight_shape(layout, map_size, config.damping)}
 
     @classmethod
     def sized(cls, step: int) -> int:
@@ -68,33 +70,45 @@ class Refocus(KernelTransform, settings=RefocusConfig):
         return self.layout.groups == 1 and self.config.power == 1
 
     def prepare(self, base: Tensor) -> None:
-        """Compute and store the scale and, but for blocks of one slice, the patches of a base (in float64)."""
-        if self.by_slices and self.config.scale == "paper":
+        """Compute and store the scale and, but for blocks of one slice, the patches of a base (in float64).
+
+        At power 1 the rows that damping adds are a number times the identity, which is all that is stored of them.
+        """
+        damping, power = self.config.damping, self.config.power
+        if self.by_slices and self.config.scale == "paper" and damping == 0:
             return
         dtype, sizes = self.refocus_weight.dtype, (self.layout.kernel_size, self.map_size)
         blocks = self.source(self.layout.to_blocks(base.detach()).double())
         scales = None
         if self.config.scale != "paper":
-            scales = ops.scaling(blocks, *sizes, scale=self.config.scale, power=self.config.power)
+            scales = ops.scaling(blocks, *sizes, scale=self.config.scale, power=power, damping=damping)
             self.gain = _unless_one(scales.gain.to(dtype))
+        if damping != 0 and power == 1:
+            root = ops.added(blocks, *sizes, damping).sqrt()
+            self.diagonal = (root if scales is None else root / scales.sign).to(dtype)
+            damping = 0.0
         if self.by_slices:
             self.divisor = None if scales is None else _unless_one(scales.sign.to(dtype))
             return
-        unfolded = ops.shaped_patches(ops.patches(blocks, *sizes), self.config.power)
+        unfolded = ops.shaped_patches(ops.patches(blocks, *sizes), power, damping)
         self.patches = (unfolded if scales is None else unfolded / scales.sign).to(dtype)
 
     def transform(self, blocks: Tensor) -> Tensor:
         """Return base + R P / c_A for the blocks [b, m, k] of the base."""
-        weight = self.refocus_weight.to(blocks.dtype)
+        weight, direct = self.refocus_weight.to(blocks.dtype), None
+        if self.diagonal is not None:
+            k = blocks.shape[-1]
+            weight, direct = weight[..., :-k].contiguous(), weight[..., -k:] * self.diagonal.to(blocks.dtype)
         if self.patches is not None:
             moved = ops.refocus_by_patches(weight, self.patches.to(blocks.dtype))
         else:
-            source = self.source(blocks)
-            if source is blocks and self.divisor is None and self.gain is None:
-                return ops.refocus_slices(weight, blocks, self.layout.kernel_size, self.map_size, add=True)
+            source, sizes = self.source(blocks), (self.layout.kernel_size, self.map_size)
+            if source is blocks and self.divisor is None and self.gain is None and direct is None:
+                return ops.refocus_slices(weight, blocks, *sizes, add=True)
             if self.divisor is not None:
                 source = source / self.divisor.to(blocks.dtype)
-            moved = ops.refocus_slices(weight, source, self.layout.kernel_size, self.map_size)
+            moved = ops.refocus_slices(weight, source, *sizes)
+        moved = moved if direct is None else moved + direct
         return blocks + (moved if self.gain is None else ops.amplified(moved, self.gain.to(blocks.dtype)))
 
     def source(self, blocks: Tensor) -> Tensor:
@@ -107,14 +121,17 @@ def _unless_one(factors: Tensor) -> Tensor | None:
     return factors if bool((factors != 1).any()) else None
 
 
-def first_weight(
-    layout: Layout, map_size: Sequence[int], start: Start, *, dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    """Return the first refocus weight [b, m, m * t]: zeros, or ``kaiming``, uniform within 1 / sqrt(m * t)."""
-    b, m, _ = layout.block_shape
-    weight = torch.zeros(b, m, m * prod(map_size), dtype=dtype, device=device)
+def weight_shape(layout: Layout, map_size: Sequence[int], damping: float) -> tuple[int, int, int]:
+    """Return the shape of the refocus weight, [b, m, m * t], or with damping [b, m, m * t + k]."""
+    b, m, k = layout.block_shape
+    return b, m, m * prod(map_size) + (k if damping != 0 else 0)
+
+
+def first_weight(shape: tuple[int, ...], start: Start, *, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the first refocus weight: zeros, or ``kaiming``, uniform within 1 over the root of its columns."""
+    weight = torch.zeros(shape, dtype=dtype, device=device)
     if start == "kaiming":
-        bound = 1 / sqrt(weight.shape[-1])
+        bound = 1 / sqrt(shape[-1])
         weight.uniform_(-bound, bound)
     return weight
 

@@ -124,6 +124,7 @@ class Settings:
     start: str = refocusing("start")
     gram_scale: str = refocusing("scale")
     power: float = refocusing("power")
+    damping: float = refocusing("damping")
     rounds: int = _method("refocus: rounds, each with the last one's kernels as bases", 1, least=1)
     space: str = _method(
         "refocus: where to train; auto is gradient space whenever the optimizer is SGD",

@@ -65,7 +65,8 @@ def merged_state(
     asked = _asked_settings([kept for kept in found if kept.said is None], given, where)
     kernels: dict[str, Any] = {}
     for kept in found:
-        said = {"zeros": "fill", **(asked[kept.layer.name] if kept.said is None else kept.said)}
+        said = asked[kept.layer.name] if kept.said is None else kept.said
+        said = {**TRANSFORMS[said["transform"]].config_class.unsaid, **said}
         for name, value in given.items():
             if name in said and said[name] != value and name != "map_size":
                 what, own, other = "disagrees with the flags", f"{name} {said[name]}", f"{name} {value}"
