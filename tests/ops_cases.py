@@ -5,7 +5,7 @@ from math import prod
 import torch
 from hypothesis import strategies as st
 
-from refconv.ops import Layout, effective_map_size
+from refconv.ops import Layout
 
 
 @st.composite
@@ -19,10 +19,10 @@ def convolutions(draw, with_order=True):
         in_per_group=draw(st.integers(1, 2)),
         kernel_size=kernel_size,
         transposed=draw(st.booleans()),
-        order=draw(st.sampled_from(["contiguous", "across"])) if with_order else "contiguous",
+        order=draw(st.sampled_from(["contiguous", "across", "layer", "filters"])) if with_order else "contiguous",
     )
     asked = draw(st.sampled_from([1, 3, 5]))
-    return layout, effective_map_size(kernel_size, asked), draw(st.integers(0, 2**16))
+    return layout, layout.map_size(asked), draw(st.integers(0, 2**16))
 
 
 def drawn(layout, map_size, seed):

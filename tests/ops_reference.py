@@ -18,7 +18,7 @@ def reference_blocks(weight: Tensor, groups: int, order: str, transposed: bool =
     Args:
         weight: [out, in // groups, *kernel_size], or [in, out // groups, *kernel_size] if transposed.
         groups: groups of the convolution.
-        order: ``contiguous`` or ``across``.
+        order: as in ``refconv.ops.Layout``; the slices of ``filters`` are the kernels of a filter one above the other.
         transposed: which of the two layouts the weight has.
     """
     slices = {}
@@ -31,6 +31,11 @@ def reference_blocks(weight: Tensor, groups: int, order: str, transposed: bool =
     if order == "across":
         positions = sorted(positions, key=lambda position: (position[1], position[2], position[0]))
     ordered = [slices[position] for position in positions]
+    if order == "filters":
+        inner = weight.shape[0] // groups if transposed else weight.shape[1]
+        return [[torch.cat(ordered[start : start + inner]) for start in range(0, len(ordered), inner)]]
+    if order == "layer":
+        return [ordered]
     return [ordered[start : start + groups] for start in range(0, len(ordered), groups)]
 
 

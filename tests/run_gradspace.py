@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import refconv
 from networks import EveryKind
-from refconv.errors import SettingError
+from refconv.errors import LayerError, SettingError
 
 KERNELS = {"stem.weight", "depthwise.weight", "grouped.weight", "up.weight"}
 SETTINGS = {"weight_decay": 0.05, "scale": "normalized"}
@@ -77,6 +77,13 @@ def check_fsdp(part, **more):
     torch.testing.assert_close(train(model, optimizer, 5, part), norms, rtol=1e-10, atol=0)
     same(weights(model), weights(alone))
     assert all(type(p).__name__ == "DTensor" for p in model.parameters())
+
+
+def check_fsdp_filters(part):
+    check_fsdp(part, order="filters", power=0.5, damping=0.1, exclude="up")
+    model, optimizer = sharded(order="filters")
+    with pytest.raises(LayerError, match="up: its filters are cut by sharding"):
+        train(model, optimizer, 1, part)
 
 
 def check_fsdp_resumes(part):
@@ -169,6 +176,8 @@ def main():
         "ddp": lambda: check_ddp(part),
         "fsdp": lambda: check_fsdp(part),
         "fsdp across, power": lambda: check_fsdp(part, order="across", power=0.5),
+        "fsdp layer": lambda: check_fsdp(part, order="layer"),
+        "fsdp filters": lambda: check_fsdp_filters(part),
         "fsdp damped": lambda: check_fsdp(part, damping=0.3),
         "fsdp resumes": lambda: check_fsdp_resumes(part),
         "refocus weight": lambda: check_refocus_weight(part),

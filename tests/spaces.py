@@ -145,7 +145,7 @@ class Case:
             reject()
         (geometry,) = optimizer._geometries.values()
         bases = [geometry.layout.to_blocks(base) for base in (self.model()[0].weight.detach(), optimizer.base("0"))]
-        sizes = geometry.layout.kernel_size, geometry.map_size
+        sizes = geometry.layout.slice_size, geometry.map_size
         unfolded = [shaped_patches(patches(blocks, *sizes), 1, self.damping) for blocks in bases]
         products = 2 * 9**self.dimensions + sum(unfolded[0].shape[1:])
         rounding = products * torch.finfo(torch.float64).eps * max(map(self.spread, unfolded))
@@ -173,7 +173,7 @@ class Case:
         """
         model, optimizer = trained
         (geometry,) = optimizer._geometries.values()
-        sizes = geometry.layout.kernel_size, geometry.map_size
+        sizes = geometry.layout.slice_size, geometry.map_size
         blocks = geometry.layout.to_blocks(optimizer.base("0"))
         unfolded = shaped_patches(patches(blocks, *sizes), 1, self.damping)
         rows, k = unfolded.shape[1:]
@@ -233,7 +233,7 @@ def cases(draw):
         inputs=draw(st.integers(1, 2)),
         kernel_size=(*(draw(taps) for _ in range(dimensions - 1)), draw(st.integers(2, 4))),
         dilation=draw(st.integers(1, 2)),
-        order=draw(st.sampled_from(["contiguous", "across"])),
+        order=draw(st.sampled_from(["contiguous", "across", "layer", "filters"])),
         map_size=draw(st.sampled_from([1, 3, 5])),
         scale=draw(st.sampled_from(["capped", "capped", "normalized", "paper"])),
         size=draw(st.sampled_from([1.0, 1.0, 4.0])),

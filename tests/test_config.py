@@ -81,7 +81,7 @@ def test_a_method_is_a_name_or_a_configuration():
     [
         ({"map_size": 4}, "map_size: a map needs a centre; expected odd positive numbers, found 4"),
         ({"map_size": (3, 0)}, "map_size: a map needs a centre; expected odd positive numbers, found 3 x 0"),
-        ({"order": "up"}, "order: unknown order; expected contiguous or across, found 'up'"),
+        ({"order": "up"}, "order: unknown order; expected contiguous or across or layer or filters, found 'up'"),
         ({"start": 0}, "start: unknown start; expected zeros or kaiming, found 0"),
         ({"scale": 1.0}, "scale: unknown scale; expected capped or normalized or paper, found 1.0"),
         ({"power": -2}, "power: value out of range; expected a number of at least -1, found -2"),

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, TypedDict, TypeVar
 from refconv.errors import SettingError, did_you_mean
 from refconv.records import type_hints
 
-Order = Literal["contiguous", "across"]
+Order = Literal["contiguous", "across", "layer", "filters"]
 Start = Literal["zeros", "kaiming"]
 Zeros = Literal["fill", "keep"]
 Scale = Literal["capped", "normalized", "paper"]
@@ -101,6 +101,11 @@ class TransformConfig:
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, _checked(field, hints[field.name], getattr(self, field.name)))
 
+    @property
+    def one_tap(self) -> bool:
+        """Whether kernels of one tap are changed too where no selection says which."""
+        return False
+
     @classmethod
     def of(cls: type[Config], config: TransformConfig | None, settings: Mapping[str, Any]) -> Config:
         """Return the configuration that was given, or make one of single settings."""
@@ -143,6 +148,11 @@ class GramConfig(TransformConfig):
 
     unsaid: ClassVar[dict[str, Any]] = {**TransformConfig.unsaid, "damping": 0.0}
 
+    @property
+    def one_tap(self) -> bool:
+        """Whether kernels are related that have no others of their own size: those of filters."""
+        return self.order == "filters"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.power < 0 and self.damping == 0:
@@ -158,8 +168,9 @@ class RefocusConfig(GramConfig, method="refocus"):
     Args:
         map_size: odd taps of the refocusing map, one number or one per spatial dimension; cut to what small kernels
             allow.
-        order: how slices are gathered into blocks where 1 < groups < channels: ``contiguous`` as released, or
-            ``across`` the groups.
+        order: how slices are gathered into blocks: ``contiguous`` as released, or ``across`` the groups, which differ
+            where 1 < groups < channels; ``layer``, all slices of a layer together; ``filters``, the filters of a layer,
+            each as a whole, by a map of one tap.
         start: of the refocus weight: ``zeros``, so that training starts from exactly the pretrained function, or
             ``kaiming`` as released.
         scale: how far a step on the refocus weight moves the kernel. ``capped``: no faster than a step of plain
@@ -170,7 +181,8 @@ class RefocusConfig(GramConfig, method="refocus"):
         damping: what is added to every eigenvalue of the Gram, as a multiple of their mean; 0 is RefConv. It mixes
             refocusing with plain training, and reaches directions that the base does not span.
         include: kinds, globs or regular expressions of the layers to refocus; by default every convolution whose
-            kernel has more than one tap. See :func:`refconv.layers.select`.
+            kernel has more than one tap, and with ``order="filters"`` pointwise ones too. See
+            :func:`refconv.layers.select`.
         exclude: the same for layers to leave out.
         zeros: ``fill``, or ``keep`` the entries of the base that are zero at zero, as for pruned networks.
 

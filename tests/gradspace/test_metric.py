@@ -19,6 +19,8 @@ SETTINGS = [
     {"scale": "normalized", "power": 0.5},
     {"map_size": 5, "order": "across"},
     {"damping": 0.5},
+    {"order": "layer"},
+    {"order": "filters"},
 ]
 each_setting = pytest.mark.parametrize("settings", SETTINGS, ids=str)
 

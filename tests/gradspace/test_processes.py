@@ -15,6 +15,8 @@ def test_several_processes_train_as_one(count):
         "ddp",
         "fsdp",
         "fsdp across, power",
+        "fsdp layer",
+        "fsdp filters",
         "fsdp damped",
         "fsdp resumes",
         "refocus weight",

@@ -92,9 +92,41 @@ def test_decay_towards_zero_is_another_training():
     assert_other_kernels(CONVERSES.in_gradient_space(decay="none")[0], expected)
 
 
-def test_blocks_in_another_order_are_another_training():
-    expected, _ = CONVERSES.in_kernel_space()
-    assert_other_kernels(CONVERSES.in_gradient_space(order="across")[0], expected)
+@pytest.mark.parametrize("order", ["contiguous", "across", "layer", "filters"])
+def test_blocks_in_another_order_are_another_training(order):
+    case = dataclasses.replace(CONVERSES, order=order)
+    expected, _ = case.in_kernel_space()
+    assert_same_kernels(case.in_gradient_space()[0], expected)
+    for other in {"contiguous", "across", "layer", "filters"} - {order}:
+        assert_other_kernels(case.in_gradient_space(order=other)[0], expected)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("settings", [{}, {"damping": 0.3}, {"power": 0.5}, {"power": -1.0, "damping": 0.3}], ids=str)
+@pytest.mark.parametrize(("groups", "inputs"), [(1, 1), (2, 3)], ids=["short filters", "long filters"])
+def test_filters_refocus_by_the_smaller_side_of_their_matrix(groups, inputs, settings, transposed):
+    """Two filters of nine entries a group: a Gram [9, 9] for eighteen filters, two factors for four of 27 entries."""
+    case = Case(groups=groups, outputs=18 // inputs**2, inputs=inputs, order="filters", transposed=transposed)
+    case = dataclasses.replace(case, **settings)
+    expected, _ = case.in_kernel_space()
+    model, optimizer = case.in_gradient_space()
+    (found,) = optimizer._metrics.values()
+    assert (found.grams is None) == (inputs == 3)
+    assert_same_kernels(model, expected)
+    assert_other_kernels(case.in_gradient_space(power=2.0)[0], expected)
+
+
+def test_filters_related_by_the_gram_of_their_inputs_are_another_training(monkeypatch):
+    """The neighbouring mistake: F F^T g, which mixes filters, in place of g F^T F."""
+    case = dataclasses.replace(CONVERSES, order="filters", scale="paper")
+    expected, _ = case.in_kernel_space()
+
+    def from_the_left(self, gradient):
+        base = self.layout.to_blocks(case.model()[0].weight.detach())
+        return self.layout.from_blocks(base @ base.mT @ self.layout.to_blocks(gradient))
+
+    monkeypatch.setattr(metric.ByFilters, "apply", from_the_left)
+    assert_other_kernels(case.in_gradient_space()[0], expected)
 
 
 def test_another_power_or_scale_is_another_training():

@@ -35,9 +35,9 @@ def test_three_routes_equal_the_product_with_the_slow_gram(case):
     slices = reference_blocks(weight, layout.groups, layout.order, layout.transposed)
     expected = gradient @ torch.stack([reference_gram(block, map_size) for block in slices])
     for found in (
-        apply_gram(gradient, metric_gram(blocks, layout.kernel_size, map_size)),
-        apply_gram_by_convolution(gradient, blocks, layout.kernel_size, map_size),
-        apply_gram_by_patches(gradient, blocks, layout.kernel_size, map_size),
+        apply_gram(gradient, metric_gram(blocks, layout.slice_size, map_size)),
+        apply_gram_by_convolution(gradient, blocks, layout.slice_size, map_size),
+        apply_gram_by_patches(gradient, blocks, layout.slice_size, map_size),
     ):
         torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
 
@@ -48,10 +48,10 @@ def test_adjoint_by_convolution_equals_the_product_with_patches(case):
     layout, map_size, seed = case
     weight, _ = drawn(layout, map_size, seed)
     blocks, gradient = layout.to_blocks(weight), torch.randn(layout.block_shape, dtype=torch.float64)
-    expected = refocus_adjoint(gradient, patches(blocks, layout.kernel_size, map_size))
-    found = adjoint_by_convolution(gradient, blocks, layout.kernel_size, map_size)
+    expected = refocus_adjoint(gradient, patches(blocks, layout.slice_size, map_size))
+    found = adjoint_by_convolution(gradient, blocks, layout.slice_size, map_size)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
-    flipped = adjoint_by_convolution(gradient.flip(-1), blocks, layout.kernel_size, map_size)
+    flipped = adjoint_by_convolution(gradient.flip(-1), blocks, layout.slice_size, map_size)
     assert layout.taps == 1 or not torch.allclose(flipped, expected)
 
 

@@ -18,6 +18,8 @@ from transforms import CONVOLUTIONS, disturb, transform_on
 VARIANTS = [
     *((name, {}) for name in TRANSFORMS),
     *((name, {"order": "across"}) for name, kind in TRANSFORMS.items() if issubclass(kind.config_class, GramConfig)),
+    ("refocus", {"order": "layer"}),
+    ("refocus", {"order": "filters", "exclude": "pointwise"}),
     ("shuffled", {"scale": "normalized", "power": 0.5, "seed": 3}),
     ("refocus", {"damping": 0.5}),
     ("refocus", {"damping": 0.5, "power": -1.0}),

@@ -17,7 +17,7 @@ from torch.nn.parameter import is_lazy
 from refconv.analysis.batches import ONE_ARCHITECTURE, PLAIN, check_same
 from refconv.errors import ModelError
 from refconv.layers import Choice, Layer, Selection, find_layers, select
-from refconv.ops import Layout, Order, effective_map_size
+from refconv.ops import Layout, Order
 
 # The most blocks of a layer that are looked at, and what their eigenvalues and refocus weights may cost in
 # multiplications. Layers of few blocks, depthwise ones above all, are always looked at whole.
@@ -133,11 +133,11 @@ class BlockView:
     @classmethod
     def choose(cls, kernel: Kernel, map_size: int | Sequence[int], order: Order, seed: int) -> BlockView:
         """Choose blocks of a layer, all or a sample of very many; the map size is cut to what the kernel allows."""
-        sizes = effective_map_size(kernel.kernel_size, map_size)
-        blocks, m, k = replace(kernel.layout, order=order).block_shape
+        layout = replace(kernel.layout, order=order)
+        sizes, (blocks, m, k) = layout.map_size(map_size), layout.block_shape
         cost = 10 * k**3 + m * m * prod(sizes) * k
         chosen = sampled(blocks, max(_LEAST_BLOCKS, min(_MOST_BLOCKS, _COST // cost)), seed)
-        return cls(kernel.kernel_size, sizes, order, blocks, chosen)
+        return cls(layout.slice_size, sizes, order, blocks, chosen)
 
     def of(self, kernel: Kernel) -> Tensor:
         """Return the blocks [b, m, k] of a kernel."""

@@ -50,7 +50,7 @@ class KernelSpec:
     @classmethod
     def of(cls, layer: Layer, config: RefocusConfig) -> KernelSpec:
         """Return the geometry of a layer under the given settings, whose map must fit it."""
-        own = layer.name, layer.layout(config.order), layer.map_size(config.map_size)
+        own = layer.name, layer.layout(config.order), layer.map_size(config.map_size, config.order)
         return cls(*own, config.scale, config.power, config.zeros, config.damping)
 
     @property
@@ -88,7 +88,7 @@ class KernelSpec:
         """Return the kernel that training starts from; random numbers are drawn as in kernel space."""
         shape = weight_shape(self.layout, self.map_size, self.damping)
         weight = first_weight(shape, start, dtype=computing_dtype(base), device=base.device)
-        blocks, sizes = self.layout.to_blocks(base).double(), (self.layout.kernel_size, self.map_size)
+        blocks, sizes = self.layout.to_blocks(base).double(), (self.layout.slice_size, self.map_size)
         moved = refocused_blocks(weight.double(), blocks, *sizes, **self.shape)
         if self.zeros == "keep":
             moved = moved * (blocks != 0)
@@ -96,7 +96,7 @@ class KernelSpec:
 
     def refocus_weight(self, kernel: Tensor, base: Tensor) -> Tensor:
         """Return the smallest refocus weight that makes ``kernel`` out of ``base``; see :func:`weight_shape`."""
-        blocks, sizes = self.layout.to_blocks(base).double(), (self.layout.kernel_size, self.map_size)
+        blocks, sizes = self.layout.to_blocks(base).double(), (self.layout.slice_size, self.map_size)
         moved = self.layout.to_blocks(kernel).double() - blocks
         mask = blocks != 0 if self.zeros == "keep" else None
         weight = smallest_refocus_weight(moved, blocks, *sizes, mask=mask, **self.shape)
@@ -183,7 +183,7 @@ def param_groups(
         about = {"expected": "a number", "found": type(given).__name__, "remedy": remedy}
         raise SettingError("not a number", where="weight_decay", **about)
     plain = _unwrapped(model)
-    choices = select_trained(find_layers(plain), config.include, config.exclude)
+    choices = select_trained(find_layers(plain), config.include, config.exclude, one_tap=config.one_tap)
     chosen = admitted(plain, choices, later=any(one.requires_grad for one in plain.parameters()))
     geometries: dict[int, KernelSpec] = {}
     for layer in chosen:

@@ -23,6 +23,7 @@ from refconv.ops import (
     apply_gram,
     apply_gram_by_convolution,
     apply_gram_by_patches,
+    metric_factors,
     metric_gram,
     scaling,
 )
@@ -36,8 +37,8 @@ class Metric(ABC):
     """What multiplies the gradients of one layer; its base comes in the stored shape, sharded as the kernel is."""
 
     def __init__(self, geometry: KernelSpec, base: Tensor) -> None:
-        self.layout, self.sizes = geometry.layout, (geometry.layout.kernel_size, geometry.map_size)
-        self.power, self.shape = geometry.power, geometry.shape
+        self.layout, self.sizes = geometry.layout, (geometry.layout.slice_size, geometry.map_size)
+        self.power, self.shape, self.layer = geometry.power, geometry.shape, geometry.label
         self.dtype, self.device = computing_dtype(base), base.device
         self.gain: Tensor | None = None
         self.root: Tensor | None = None  # c_S [b, 1, 1], None where all are one
@@ -49,6 +50,8 @@ class Metric(ABC):
     def of(geometry: KernelSpec, base: Tensor) -> Metric:
         """Return what multiplies the gradients of a layer, in the way that is best for it."""
         b, m, k = geometry.layout.block_shape
+        if geometry.layout.order == "filters":
+            return ByFilters(geometry, base)
         if m == 1:
             return BySlices(geometry, base)
         if is_sharded(base):
@@ -205,6 +208,48 @@ class ByRows(Metric):
             part = slice(first, first + step)
             out[part] = apply_gram(slices[part], self.grams[self.block_of[part]])
         return out.reshape(gradient.shape)
+
+
+class ByFilters(Metric):
+    """Filters of the layer, each as a whole: by the Gram [k, k] where filters are short, else by factors A [r, k].
+
+    As g A^T diag(w) A + s g no matrix is larger than the kernels are. Rows of g need nothing of one another, so a
+    kernel that is sharded by filters needs the whole base alone, which each process keeps.
+    """
+
+    def _prepare(self, base: Tensor) -> None:
+        b, m, k = self.layout.block_shape
+        self.sharded = is_sharded(base)
+        if self.sharded and (b > 1 or self.layout.transposed or not _by_rows(base)):
+            what, remedy = "its filters are cut by sharding", "shard along the first dimension, or order='contiguous'"
+            raise LayerError(what, where=self.layer, expected="each filter in one process", remedy=remedy)
+        blocks = self.layout.to_blocks(gathered(base))
+        self._scale(blocks)
+        self.grams: Tensor | None = None
+        if k <= m or (k <= 2 * m and b * k * k <= _SMALL):
+            self.grams = self._grams(blocks)
+        else:
+            found = metric_factors(blocks.double(), *self.sizes, **self.shape)
+            self.factors, self.weights, self.shift = (one.to(self.dtype) for one in found)
+
+    def _product(self, gradient: Tensor) -> Tensor:
+        if self.sharded:
+            rows = gradient.to(self.dtype).reshape(1, gradient.numel() // self.layout.taps, self.layout.taps)
+            return self._multiplied(rows).reshape(gradient.shape)
+        return self.layout.from_blocks(self._multiplied(self.layout.to_blocks(gradient).to(self.dtype)))
+
+    def _multiplied(self, rows: Tensor) -> Tensor:
+        if self.grams is not None:
+            return apply_gram(rows, self.grams)
+        return self._shifted((rows @ self.factors.mT * self.weights) @ self.factors, rows)
+
+    def _sums(self, products: Tensor) -> Tensor:
+        return products.sum().reshape(1) if self.sharded else super()._sums(products)
+
+
+def _by_rows(tensor: Any) -> bool:
+    """Return whether a sharded tensor is cut along its first dimension only."""
+    return all(one.is_replicate() or one.is_shard(0) for one in tensor.placements)
 
 
 def block_numbers(layout: Layout, device: torch.device) -> Tensor:

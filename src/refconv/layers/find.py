@@ -16,7 +16,7 @@ from torch.nn.parameter import is_lazy
 from refconv.errors import SettingError
 from refconv.layers.sources import written_kernels
 from refconv.layers.stored import KERNEL, shown, stored_kernel
-from refconv.ops import Layout, Order, effective_map_size
+from refconv.ops import Layout, Order
 
 Kind = Literal["depthwise", "grouped", "dense", "pointwise"]
 Family = Literal["conv", "transposed", "condconv", "deformable"]
@@ -135,10 +135,10 @@ class Layer:
             parts = 2 if self.weight.is_complex() else 1
         return Layout(*channels, self.kernel_size, self.family == "transposed", experts, order, parts)
 
-    def map_size(self, map_size: int | Sequence[int]) -> tuple[int, ...]:
+    def map_size(self, map_size: int | Sequence[int], order: Order = "contiguous") -> tuple[int, ...]:
         """Return the taps of a refocusing map here, per dimension: as asked for, cut to what the kernel allows."""
         try:
-            return effective_map_size(self.kernel_size, map_size)
+            return self.layout(order).map_size(map_size)
         except SettingError as error:
             where = f"map_size at {self.label}"
             raise SettingError(error.what, where=where, expected=error.expected, found=error.found) from None

@@ -36,33 +36,39 @@ class Choice:
     skipped: str | None
 
 
-def select(layers: Sequence[Layer], include: Selection = None, exclude: Selection = None) -> list[Choice]:
+def select(
+    layers: Sequence[Layer], include: Selection = None, exclude: Selection = None, *, one_tap: bool = False
+) -> list[Choice]:
     """Decide for every layer whether it is chosen, and say why where it is not.
 
     A pattern is a kind (``depthwise``, ``grouped``, ``dense``, ``pointwise``), a family (``transposed``,
     ``condconv``, ``deformable``), a glob on the module's name (``stages.*.conv_dw``) or a regular expression,
     compiled or written as ``re:...``, which is searched in the name. Without ``include``, every kernel with more
     than one tap is chosen, except the opt-in families. Pointwise, CondConv and deformable kernels are chosen only
-    when ``include`` says their kind or family, or their exact name. ``exclude`` wins over ``include``.
+    when ``include`` says their kind or family, or their exact name; with ``one_tap`` pointwise ones are treated like
+    others. ``exclude`` wins over ``include``.
 
     Raises:
         SettingError: if a pattern matches no layer at all, so that it would have no effect.
     """
     included, excluded = _patterns(layers, include, "include"), _patterns(layers, exclude, "exclude")
-    return [Choice(layer, _reason(layer, included if include is not None else None, excluded)) for layer in layers]
+    chosen, opt_in = included if include is not None else None, _OPT_IN[1:] if one_tap else _OPT_IN
+    return [Choice(layer, _reason(layer, chosen, excluded, opt_in)) for layer in layers]
 
 
-def select_trained(layers: Sequence[Layer], include: Selection = None, exclude: Selection = None) -> list[Choice]:
+def select_trained(
+    layers: Sequence[Layer], include: Selection = None, exclude: Selection = None, *, one_tap: bool = False
+) -> list[Choice]:
     """Decide for every layer whether it is trained: those that :func:`select` chooses and that are not frozen.
 
     A frozen kernel stays as it is also where ``include`` names it; ``requires_grad_(True)`` on its weight unfreezes it.
     """
-    choices = select(layers, include, exclude)
+    choices = select(layers, include, exclude, one_tap=one_tap)
     return [Choice(one.layer, FROZEN) if one.skipped is None and one.layer.frozen else one for one in choices]
 
 
-def _reason(layer: Layer, included: list[Pattern] | None, excluded: list[Pattern]) -> str | None:
-    for word in _OPT_IN:  # asked for by that word itself or by the layer's exact name
+def _reason(layer: Layer, included: list[Pattern] | None, excluded: list[Pattern], opt_in: Sequence[str]) -> str | None:
+    for word in opt_in:  # asked for by that word itself or by the layer's exact name
         asked = included is not None and any(pattern in (word, layer.name) for pattern in included)
         if word in (layer.kind, layer.family) and not asked:
             return "one tap" if word == "pointwise" else f"only on request: include={word!r}"

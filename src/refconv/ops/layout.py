@@ -6,6 +6,7 @@ docs/math.md acts on *blocks* of m slices, so all there is to know of a weight i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import get_args
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from refconv.config import Order
 from refconv.errors import SettingError
+from refconv.ops.grams import effective_map_size
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,12 @@ class Layout:
 
     * ``contiguous``: consecutive slices of the flattened [out, in // groups] axes, as the paper's release does.
     * ``across``: the slices at the same (out, in) position of the different groups.
+
+    Two further orders relate more to one another, the same for all kinds of convolutions:
+
+    * ``layer``: all slices of the layer are one block.
+    * ``filters``: a filter counts as one slice, its kernels one above the other, and the filters of the layer are one
+      block. The map has one tap.
 
     Args:
         groups: groups of the convolution.
@@ -45,6 +53,8 @@ class Layout:
         (1, 32, 9)
         >>> Layout(groups=1, out_per_group=64, in_per_group=32, kernel_size=(3, 3)).block_shape
         (2048, 1, 9)
+        >>> Layout(groups=1, out_per_group=64, in_per_group=32, kernel_size=(3, 3), order="filters").block_shape
+        (1, 64, 288)
     """
 
     groups: int
@@ -68,19 +78,42 @@ class Layout:
         return replace(self, parts=1, experts=self.parts * (self.experts or 1))
 
     @property
+    def slice_size(self) -> tuple[int, ...]:
+        """Taps of one slice per dimension: those of the kernel, or of all kernels of a filter one above the other."""
+        if self.order != "filters":
+            return self.kernel_size
+        return self.in_per_group * self.kernel_size[0], *self.kernel_size[1:]
+
+    @property
     def taps(self) -> int:
         """Taps k of one slice."""
-        return prod(self.kernel_size)
+        return prod(self.slice_size)
+
+    @property
+    def slices(self) -> int:
+        """Slices m of a block."""
+        outputs = self.groups * self.out_per_group
+        return {"layer": outputs * self.in_per_group, "filters": outputs}.get(self.order, self.groups)
 
     @property
     def blocks(self) -> int:
         """Number of blocks."""
-        return self.parts * (self.experts or 1) * self.out_per_group * self.in_per_group
+        of_layer = self.order in {"layer", "filters"}
+        return self.parts * (self.experts or 1) * (1 if of_layer else self.out_per_group * self.in_per_group)
 
     @property
     def block_shape(self) -> tuple[int, int, int]:
         """[blocks, m, k]."""
-        return self.blocks, self.groups, self.taps
+        return self.blocks, self.slices, self.taps
+
+    def map_size(self, map_size: int | Sequence[int]) -> tuple[int, ...]:
+        """Return the taps of a refocusing map per dimension: as asked for, cut to what a slice allows; see above.
+
+        Raises:
+            SettingError: as :func:`refconv.ops.effective_map_size`.
+        """
+        sizes = effective_map_size(self.kernel_size, map_size)
+        return (1,) * len(sizes) if self.order == "filters" else sizes
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -113,7 +146,7 @@ class Layout:
             self.parts * (self.experts or 1),
             self.groups,
             *((in_, out) if self.transposed else (out, in_)),
-            self.taps,
+            prod(self.kernel_size),
         )
 
     def _axes(self) -> tuple[int, int, int, int, int]:

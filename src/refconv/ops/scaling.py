@@ -69,32 +69,29 @@ def _capped(blocks: Tensor, kernel_size: Sizes, map_size: Sizes, power: float, d
     exponent, k = (power - 1) / 2, blocks.shape[-1]
     if is_wide(blocks, map_size):
         unfolded = patches(blocks, kernel_size, map_size)
-        spectrum = Spectrum.of_patches(unfolded, damping)
-        within, beyond = spectrum.powers(power)
-        return _wide_spread(unfolded, spectrum, exponent), torch.cat([within, beyond], -1).amax(-1)
+        found = Spectrum.of_patches(unfolded, damping)
+        return _wide_spread(unfolded, found, exponent), torch.cat(found.powers(power), -1).amax(-1)
     more = added(blocks, kernel_size, map_size, damping)
     spectrum = None if power == 1 else Spectrum.of(blocks, kernel_size, map_size, damping)
     shaping = None if spectrum is None else spectrum.matrix(exponent)
-    spread, products = 0.0, 0.0
+    spreads, products = [], []
     for own in slices_of(blocks, map_size):
         rows = patches(blocks[:, own], kernel_size, map_size)
         if shaping is None:
             shorter = rows.mT if rows.shape[1] < k else rows  # P P^T has the same eigenvalues, and zeros
-            products = products + shorter.mT @ shorter
-        spread = spread + _spread(rows if shaping is None else rows @ shaping)
+            products.append(shorter.mT @ shorter)
+        spreads.append(_spread(rows if shaping is None else rows @ shaping))
     if damping != 0:
-        own_rows = torch.eye(k, dtype=blocks.dtype, device=blocks.device) if shaping is None else shaping
-        spread = spread + _spread(more.sqrt() * own_rows)
-    assert isinstance(spread, Tensor)
+        identity = torch.eye(k, dtype=blocks.dtype, device=blocks.device)
+        spreads.append(_spread(more.sqrt() * (identity if shaping is None else shaping)))
+    spread = sum(spreads[1:], spreads[0]).square().sum((1, 2))
     if spectrum is not None:
-        largest = spectrum.powers(power)[0].amax(-1)
-    else:
-        assert isinstance(products, Tensor)
-        largest = products.diagonal(dim1=1, dim2=2).sum(-1)
-        above = (largest + more[:, 0, 0] > 1) & largest.isfinite()  # most dense slices are below
-        largest[above] = torch.linalg.eigvalsh(products[above])[:, -1]
-        largest = largest + more[:, 0, 0]
-    return spread.square().sum((1, 2)), largest
+        return spread, spectrum.powers(power)[0].amax(-1)
+    total = sum(products[1:], products[0])
+    largest = total.diagonal(dim1=1, dim2=2).sum(-1)
+    above = (largest + more[:, 0, 0] > 1) & largest.isfinite()  # most dense slices are below
+    largest[above] = torch.linalg.eigvalsh(total[above])[:, -1]
+    return spread, largest + more[:, 0, 0]
 
 
 def _spread(rows: Tensor) -> Tensor:

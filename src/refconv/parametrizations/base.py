@@ -21,7 +21,7 @@ from torch.utils import checkpoint
 from refconv.config import GramConfig, TransformConfig
 from refconv.errors import LayerError, ModelError
 from refconv.layers import masked
-from refconv.ops import Layout, effective_map_size
+from refconv.ops import Layout
 
 
 class Base(nn.Parameter):
@@ -223,7 +223,7 @@ class KernelTransform(nn.Module):
     def __init__(self, layer: str, base: Tensor, layout: Layout, scope: ForwardScope, config: TransformConfig) -> None:
         super().__init__()
         if isinstance(config, GramConfig):
-            self.map_size = effective_map_size(layout.kernel_size, config.map_size)
+            self.map_size = layout.map_size(config.map_size)
             config = dataclasses.replace(config, map_size=self.map_size, order=layout.order)
         self.config, self.layer, self.layout, self.scope = config, layer, layout, scope
         self.base_requires_grad = base.requires_grad

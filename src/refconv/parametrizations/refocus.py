@@ -22,8 +22,11 @@ from torch import Tensor
 
 from refconv import ops
 from refconv.config import GramConfig, RefocusConfig, Start, TransformConfig, setting
+from refconv.errors import LayerError
 from refconv.ops import Layout
 from refconv.parametrizations.base import ForwardScope, KernelTransform
+
+_MOST = 2**27  #: Numbers of a refocus weight, or of patches beside it, that relate a whole layer
 
 
 class Refocus(KernelTransform, settings=RefocusConfig):
@@ -49,6 +52,7 @@ class Refocus(KernelTransform, settings=RefocusConfig):
     diagonal: Tensor | None
 
     def __init__(self, layer: str, base: Tensor, layout: Layout, scope: ForwardScope, config: RefocusConfig) -> None:
+        _check_room(layer, layout, config)
         super().__init__(layer, base, layout, scope, config)
         weight = self.refocus_weight
         weight.data = first_weight(tuple(weight.shape), config.start, dtype=weight.dtype, device=weight.device)
@@ -56,8 +60,7 @@ class Refocus(KernelTransform, settings=RefocusConfig):
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
         """Name and shape of the refocus weight, after a check that the map fits the kernel's dimensions."""
-        map_size = ops.effective_map_size(layout.kernel_size, config.map_size)
-        return {"refocus_weight": weight_shape(layout, map_size, config.damping)}
+        return {"refocus_weight": weight_shape(layout, layout.map_size(config.map_size), config.damping)}
 
     @classmethod
     def sized(cls, step: int) -> int:
@@ -67,7 +70,7 @@ class Refocus(KernelTransform, settings=RefocusConfig):
     @property
     def by_slices(self) -> bool:
         """Whether R P is computed slice by slice, quicker for single ones (docs/math.md), not from stored patches."""
-        return self.layout.groups == 1 and self.config.power == 1
+        return self.layout.slices == 1 and self.config.power == 1
 
     def prepare(self, base: Tensor) -> None:
         """Compute and store the scale and, but for blocks of one slice, the patches of a base (in float64).
@@ -77,7 +80,7 @@ class Refocus(KernelTransform, settings=RefocusConfig):
         damping, power = self.config.damping, self.config.power
         if self.by_slices and self.config.scale == "paper" and damping == 0:
             return
-        dtype, sizes = self.refocus_weight.dtype, (self.layout.kernel_size, self.map_size)
+        dtype, sizes = self.refocus_weight.dtype, (self.layout.slice_size, self.map_size)
         blocks = self.source(self.layout.to_blocks(base.detach()).double())
         scales = None
         if self.config.scale != "paper":
@@ -102,7 +105,7 @@ class Refocus(KernelTransform, settings=RefocusConfig):
         if self.patches is not None:
             moved = ops.refocus_by_patches(weight, self.patches.to(blocks.dtype))
         else:
-            source, sizes = self.source(blocks), (self.layout.kernel_size, self.map_size)
+            source, sizes = self.source(blocks), (self.layout.slice_size, self.map_size)
             if source is blocks and self.divisor is None and self.gain is None and direct is None:
                 return ops.refocus_slices(weight, blocks, *sizes, add=True)
             if self.divisor is not None:
@@ -114,6 +117,18 @@ class Refocus(KernelTransform, settings=RefocusConfig):
     def source(self, blocks: Tensor) -> Tensor:
         """Return what P is made of, [b, m, k]: the base itself."""
         return blocks
+
+
+def _check_room(layer: str, layout: Layout, config: RefocusConfig) -> None:
+    """Refuse to relate all slices or filters of a layer to one another where that takes too many numbers."""
+    if config.order not in {"layer", "filters"}:
+        return
+    b, m, columns = weight_shape(layout, layout.map_size(config.map_size), config.damping)
+    numbers = b * columns * max(m, layout.taps if config.power != 1 else 1)
+    if numbers > _MOST:
+        what = f"refocusing with order={config.order!r} takes {numbers:,} numbers in kernel space"
+        remedy = f"gradient space: refconv.RefocusSGD(refconv.param_groups(model, order={config.order!r}))"
+        raise LayerError(what, where=layer, expected=f"at most {_MOST:,}", remedy=remedy)
 
 
 def _unless_one(factors: Tensor) -> Tensor | None:
@@ -180,7 +195,7 @@ class LrScaled(Free, settings=LrScaledConfig):
     def prepare(self, base: Tensor) -> None:
         """Compute the factor sqrt(c) of a base, in float64."""
         blocks = self.layout.to_blocks(base.detach()).double()
-        sizes = self.layout.kernel_size, self.map_size
+        sizes = self.layout.slice_size, self.map_size
         mean = ops.mean_eigenvalue(blocks, *sizes)
         if self.config.scale != "paper":
             mean = mean / ops.scaling(blocks, *sizes, scale=self.config.scale).root.square()[:, 0, 0]

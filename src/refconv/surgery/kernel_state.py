@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from refconv.config import FIELDS, TransformConfig
 from refconv.errors import CheckpointError, SettingError
 from refconv.layers import Layer, dotted, find_layers, shown
-from refconv.ops import effective_map_size
 from refconv.parametrizations import TRANSFORMS, ForwardScope, config_of, layout_at
 from refconv.surgery.places import SETTINGS, Names
 from refconv.surgery.refocusing import transform_at
@@ -116,7 +115,7 @@ def _asked_settings(silent: Sequence[_Kept], given: Mapping[str, Any], where: st
     kind = TRANSFORMS[name := given.get("transform", "refocus")]
     needed = set(kind.config_class().settings()) - {kind.size}
     if not any(kept.layer.kind == "grouped" for kept in silent):
-        needed.discard("order")  # one way of gathering slices only
+        needed.discard("order")  # shapes tell whole layers and filters from the rest
     missing = sorted(needed - set(given))
     if missing:
         raise CheckpointError(**_unsaid(missing, where), where=where)
@@ -163,7 +162,7 @@ def _sizes(kept: _Kept, values: Sequence[Any], settings: Mapping[str, Any], wher
     assert kind.size is not None
     shapes = {short: tuple(value.shape) for short, value in kept.learned.items()}
     found = {
-        value: effective_map_size(kernel, value) if kind.size == "map_size" else (value,)
+        value: layout.map_size(value) if kind.size == "map_size" else (value,)
         for value in values
         if (isinstance(value, int) or len(value) == len(kernel))
         and kind.shapes(layout, dataclasses.replace(config, **{kind.size: value})) == shapes

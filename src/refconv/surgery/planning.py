@@ -191,7 +191,8 @@ def plan_of(model: nn.Module, config: TransformConfig | str, **settings: Any) ->
         [70, 34]
     """
     complete = config_of(config, settings)
-    return describe(model, select_trained(find_layers(model), complete.include, complete.exclude), complete)
+    choices = select_trained(find_layers(model), complete.include, complete.exclude, one_tap=complete.one_tap)
+    return describe(model, choices, complete)
 
 
 def describe(model: nn.Module, choices: Sequence[Choice], config: TransformConfig) -> Plan:
@@ -203,7 +204,7 @@ def describe(model: nn.Module, choices: Sequence[Choice], config: TransformConfi
         layer, layout = choice.layer, layout_at(choice.layer, config)
         sizes: tuple[int, ...] = ()
         if isinstance(config, GramConfig):
-            sizes = layer.map_size(config.map_size if choice.skipped is None else 1)
+            sizes = layer.map_size(config.map_size if choice.skipped is None else 1, config.order)
         extra = 0 if id(layer.weight) in seen or choice.skipped is not None else kind.count(layout, config)
         if choice.skipped is None:
             seen.add(id(layer.weight))
@@ -213,7 +214,7 @@ def describe(model: nn.Module, choices: Sequence[Choice], config: TransformConfi
         about = layer.name, layer.kind, layer.family, layer.shape
         own: dict[str, Any] = {"zeros": _zeros(layer.weight)}
         own["through"] = () if layer.refocused else layer.parametrized_by
-        rows.append(PlanRow(*about, sizes, layout.blocks, layout.groups, extra, choice.skipped, patches, **own))
+        rows.append(PlanRow(*about, sizes, layout.blocks, layout.slices, extra, choice.skipped, patches, **own))
     parameters = sum(parameter.numel() for parameter in model.parameters() if not is_lazy(parameter))
     functional = functional_convolutions(model, {row.layer for row in rows})
     return Plan(type(model).__name__, parameters, tuple(rows), config.method, functional, config.zeros)

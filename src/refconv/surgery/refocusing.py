@@ -98,7 +98,7 @@ def reparametrize(
     complete = complete if mask is None else dataclasses.replace(complete, zeros="keep")
     verb = "refocus" if complete.method == "refocus" else "reparametrize"
     check_plain(model, verb)
-    choices = select_trained(find_layers(model), complete.include, complete.exclude)
+    choices = select_trained(find_layers(model), complete.include, complete.exclude, one_tap=complete.one_tap)
     chosen = admitted(model, choices)
     for layer in chosen:
         check_unsharded(layer)
