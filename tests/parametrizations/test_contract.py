@@ -24,6 +24,8 @@ VARIANTS = [
     ("refocus", {"damping": 0.5}),
     ("refocus", {"damping": 0.5, "power": -1.0}),
     ("lr_scaled", {"map_size": 5}),
+    ("lr_scaled", {"level": "block"}),
+    ("lr_scaled", {"level": "network", "power": -0.5, "damping": 0.1}),
     ("low_rank", {"rank": 2, "scale": 0.5}),
     ("spacings", {"taps": 3}),
     ("points", {"points": 2, "radius": 1.0}),

@@ -72,6 +72,7 @@ from refconv.measures.refocusing import (
 )
 from refconv.measures.robustness import AdversarialRobustness, CorruptionRobustness, Curve, ShiftConsistency
 from refconv.measures.sharpness import Curvature, ModelSharpness, Sharpness, Spread
+from refconv.measures.steps import ExplainedShare, LayerStep, StepShares
 
 if TYPE_CHECKING:
     from refconv.analysis.measures.amplitudes import feature_spectra
@@ -90,26 +91,28 @@ if TYPE_CHECKING:
     from refconv.analysis.measures.ranges import weight_ranges
     from refconv.analysis.measures.robustness import adversarial_robustness, corruption_robustness, shift_consistency
     from refconv.analysis.measures.similarity import similarity
+    from refconv.analysis.measures.steps import step_shares
     from refconv.analysis.pairs import Kernel, KernelPair, find_kernels, pair_kernels
 
 # fmt: off
 __all__ = [
     "AdversarialRobustness", "Agreement", "Area", "AttendedImage", "Attention", "Calibration", "ChangedSample",
     "ChannelRanges", "ChannelRedundancy", "ClassAgreement", "Conditions", "CorruptionRobustness", "CueConflict",
-    "Cues", "Curvature", "Curve", "Explanations", "FeatureSpectra", "FilterComponents", "FilterQuality",
-    "FilterStatistics", "GaussianFits", "GaussianShares", "GramSpectra", "Interpolation", "Kernel", "KernelPair",
-    "KernelSamples", "KernelSmoothness", "LayerAmplitudes", "LayerGaussians", "LayerKernels", "LayerMovement",
-    "LayerNorms", "LayerQuality", "LayerRanges", "LayerRedundancy", "LayerRelations", "LayerSimilarity",
-    "LayerSkeleton", "LayerSmoothness", "LayerSpectrum", "LossLine", "LossSurface", "MapFaithfulness", "ModelLine",
-    "ModelSharpness", "ModelSurface", "Movement", "Neighbourhood", "Neighbours", "OperatorNorm", "ProbeScore",
-    "Probes", "ReceptiveField", "Redundancy", "Relation", "Relations", "ReliabilityBin", "Sharpness",
-    "ShiftConsistency", "Similarity", "SizeComponents", "SizeSkeleton", "Skeletons", "Smoothness", "SpectralNorms",
-    "Spread", "TapMagnitudes", "WeightRanges", "adversarial_robustness", "agreement", "attention", "calibration",
-    "corruption_robustness", "cue_conflict", "curvature", "explanations", "feature_spectra", "filter_components",
-    "filter_statistics", "find_kernels", "gaussian_fits", "gram_spectra", "interpolation", "kernel_smoothness",
-    "kernels", "linear_probes", "loss_line", "loss_surface", "mcnemar", "movement", "nearest_neighbours",
-    "pair_kernels", "receptive_field", "redundancy", "relations", "sharpness", "shift_consistency", "similarity",
-    "skeletons", "spectral_norms", "weight_ranges",
+    "Cues", "Curvature", "Curve", "ExplainedShare", "Explanations", "FeatureSpectra", "FilterComponents",
+    "FilterQuality", "FilterStatistics", "GaussianFits", "GaussianShares", "GramSpectra", "Interpolation", "Kernel",
+    "KernelPair", "KernelSamples", "KernelSmoothness", "LayerAmplitudes", "LayerGaussians", "LayerKernels",
+    "LayerMovement", "LayerNorms", "LayerQuality", "LayerRanges", "LayerRedundancy", "LayerRelations",
+    "LayerSimilarity", "LayerSkeleton", "LayerSmoothness", "LayerSpectrum", "LayerStep", "LossLine", "LossSurface",
+    "MapFaithfulness", "ModelLine", "ModelSharpness", "ModelSurface", "Movement", "Neighbourhood", "Neighbours",
+    "OperatorNorm", "ProbeScore", "Probes", "ReceptiveField", "Redundancy", "Relation", "Relations",
+    "ReliabilityBin", "Sharpness", "ShiftConsistency", "Similarity", "SizeComponents", "SizeSkeleton", "Skeletons",
+    "Smoothness", "SpectralNorms", "Spread", "StepShares", "TapMagnitudes", "WeightRanges",
+    "adversarial_robustness", "agreement", "attention", "calibration", "corruption_robustness", "cue_conflict",
+    "curvature", "explanations", "feature_spectra", "filter_components", "filter_statistics", "find_kernels",
+    "gaussian_fits", "gram_spectra", "interpolation", "kernel_smoothness", "kernels", "linear_probes", "loss_line",
+    "loss_surface", "mcnemar", "movement", "nearest_neighbours", "pair_kernels", "receptive_field", "redundancy",
+    "relations", "sharpness", "shift_consistency", "similarity", "skeletons", "spectral_norms", "step_shares",
+    "weight_ranges",
 ]
 # fmt: on
 
@@ -117,7 +120,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Load what needs torch when it is first used."""
     if name in __all__:
-        for home in ("pairs", "registry", "measures.outputs", "measures.cues"):
+        for home in ("pairs", "registry", "measures.outputs", "measures.cues", "measures.steps"):
             module = import_module(f"{__name__}.{home}")
             if hasattr(module, name):
                 return getattr(module, name)

@@ -38,7 +38,7 @@ from refconv.ops.refocusing import (
     refocused_blocks,
     smallest_refocus_weight,
 )
-from refconv.ops.scaling import Scaling, amplified, scaling
+from refconv.ops.scales import Scaling, amplified, scaling
 
 __all__ = [
     "Layout",

@@ -28,7 +28,7 @@ from refconv.ops.grams import (
     patches,
     shaped_patches,
 )
-from refconv.ops.scaling import scaling
+from refconv.ops.scales import scaling
 
 _CONVOLVE: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 

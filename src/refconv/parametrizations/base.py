@@ -136,6 +136,10 @@ class ForwardScope:
     kernels: dict[Any, Tensor] | None = None
     frame: FrameType | None = None
     thread: int = 0
+    told: dict[str, Any]  #: What transformations of the model let one another know, by layer; copies know it too
+
+    def __init__(self) -> None:
+        self.told = {}
 
     def open(self, module: nn.Module, args: Any) -> None:
         """Forward pre-hook of the model."""
@@ -163,7 +167,7 @@ class ForwardScope:
         return None if checkpointed else self.kernels[key]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # copies begin outside of any forward pass
+        return {"told": dict(self.told)}  # copies begin outside of any forward pass
 
     def attach(self, model: nn.Module) -> None:
         """Let a model's forward passes open and close this scope."""

@@ -4,8 +4,8 @@ Source: RefConv: Re-parameterized Refocusing Convolution for Powerful ConvNets, 
 TNNLS 36(6), 2025.
 
 The controls do not work through directions that are inherited from the kernels. ``free`` trains every entry of the
-kernel; ``lr_scaled`` does so at the mean speed of refocusing; ``shuffled`` and ``random`` refocus on a base that is not
-the pretrained one, while the kernel that R P' is added to stays that.
+kernel; ``lr_scaled`` does so at the mean speed of refocusing, of a block, a layer or the network; ``shuffled`` and
+``random`` refocus on a base that is not the pretrained one, while the kernel that R P' is added to stays that.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod, sqrt
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -170,39 +170,57 @@ class Free(KernelTransform, settings=FreeConfig):
         return blocks + self.difference.to(blocks.dtype)
 
 
+@dataclass(frozen=True, kw_only=True)
 class LrScaledConfig(GramConfig, method="lr_scaled"):
     """Learning rate scaled: kernel = base + sqrt(c) D, plain training at the mean speed of refocusing.
 
-    Refocusing multiplies the gradient of the kernel by the Gram G (docs/math.md, equation 2). Here G is replaced by c
-    times the identity, where c is the mean eigenvalue of the Grams of the layer under ``map_size``, ``order`` and
-    ``scale``: a step of SGD on D moves the kernel by c times the step of plain training. If the gain of refocusing is a
-    matter of effective learning rates per layer, this control shows the same gain; if it is a matter of directions, it
-    does not. As in refocusing, weight decay acts on the difference from the base and is not multiplied.
+    Refocusing multiplies the gradient of the kernel by M = G~^power / c_S^2 (docs/math.md, equation 2). Here M is
+    replaced by c times the identity, where c is the mean eigenvalue of M under the settings of refocusing, over all
+    entries of the kernels of a ``level``: a ``block``, the ``layer``, or the ``network``, all kernels that are
+    transformed. A step of SGD on D moves the kernel by c times the step of plain training. If the gain of refocusing is
+    a matter of learning rates, of each block, of each layer or of the network, this control shows the same gain; if it
+    is a matter of directions, it does not. As in refocusing, weight decay acts on the difference from the base and is
+    not multiplied.
     """
+
+    level: Literal["layer", "block", "network"] = setting(
+        "what shares one learning rate; a block, the layer or the network", "layer"
+    )
+
+    unsaid: ClassVar[dict[str, Any]] = {**GramConfig.unsaid, "power": 1.0, "level": "layer"}
 
 
 class LrScaled(Free, settings=LrScaledConfig):
-    """A trained difference D [blocks, m, k], zero at the start, times one fixed factor for the layer.
+    """A trained difference D [blocks, m, k], zero at the start, times fixed factors sqrt(c).
 
     Under SGD, with momentum, dampening or Nesterov, this equals training the kernel itself with its learning rate
     multiplied by c, apart from weight decay. Optimizers that rescale gradients, such as Adam, multiply by sqrt(c).
+
+    Note [Network]: each layer tells the others of the model the sum of its eigenvalues, for whatever base it is
+    prepared, and every kernel is computed with the mean of what was told last.
     """
 
     config: LrScaledConfig
     computed = ("factor",)
-    factor: Tensor
+    factor: Tensor | None
 
     def prepare(self, base: Tensor) -> None:
-        """Compute the factor sqrt(c) of a base, in float64."""
-        blocks = self.layout.to_blocks(base.detach()).double()
-        sizes = self.layout.slice_size, self.map_size
-        mean = ops.mean_eigenvalue(blocks, *sizes)
-        if self.config.scale != "paper":
-            mean = mean / ops.scaling(blocks, *sizes, scale=self.config.scale).root.square()[:, 0, 0]
-        self.factor = mean.mean().sqrt().to(self.difference.dtype)
+        """Compute the factors sqrt(c) of a base, in float64."""
+        blocks, about = self.layout.to_blocks(base.detach()).double(), self.config
+        shape: dict[str, Any] = {"scale": about.scale, "power": about.power, "damping": about.damping}
+        means = ops.mean_of_metric(blocks, self.layout.slice_size, self.map_size, **shape)
+        if about.level == "network":
+            self.scope.told[self.layer] = float(means.mean()) * blocks.numel(), blocks.numel()
+            return
+        means = means[:, None, None] if about.level == "block" else means.mean()
+        self.factor = means.sqrt().to(self.difference.dtype)
 
     def transform(self, blocks: Tensor) -> Tensor:
-        return blocks + self.factor.to(blocks.dtype) * self.difference.to(blocks.dtype)
+        difference = self.difference.to(blocks.dtype)
+        if self.factor is not None:
+            return blocks + self.factor.to(blocks.dtype) * difference
+        sums, entries = zip(*self.scope.told.values(), strict=True)
+        return blocks + sqrt(sum(sums) / sum(entries)) * difference
 
 
 @dataclass(frozen=True, kw_only=True)

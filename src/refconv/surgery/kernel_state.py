@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from refconv.config import FIELDS, TransformConfig
 from refconv.errors import CheckpointError, SettingError
 from refconv.layers import Layer, dotted, find_layers, shown
-from refconv.parametrizations import TRANSFORMS, ForwardScope, config_of, layout_at
+from refconv.parametrizations import TRANSFORMS, ForwardScope, KernelTransform, config_of, layout_at
 from refconv.surgery.places import SETTINGS, Names
 from refconv.surgery.refocusing import transform_at
 from refconv.surgery.state import check_shape, metadata_of, plain_metadata, plain_name, with_metadata
@@ -63,6 +63,7 @@ def merged_state(
     given = settings or {}
     asked = _asked_settings([kept for kept in found if kept.said is None], given, where)
     kernels: dict[str, Any] = {}
+    scope, transforms = ForwardScope(), dict[int, KernelTransform]()
     for kept in found:
         said = asked[kept.layer.name] if kept.said is None else kept.said
         said = {**TRANSFORMS[said["transform"]].config_class.unsaid, **said}
@@ -70,7 +71,10 @@ def merged_state(
             if name in said and said[name] != value and name != "map_size":
                 what, own, other = "disagrees with the flags", f"{name} {said[name]}", f"{name} {value}"
                 raise CheckpointError(what, where=where, expected=own, found=other, remedy=f"leave {name} out")
-        kernels |= dict.fromkeys(kept.tensors, _kernel(kept, said, where))
+        if id(kept.layer.weight) not in transforms:  # layers that share a kernel share its transformation
+            transforms[id(kept.layer.weight)] = _transform(kept, said, scope, where)
+    for kept in found:
+        kernels |= dict.fromkeys(kept.tensors, _kernel(kept, transforms[id(kept.layer.weight)], where))
     named = [kept.names for kept in found]
     plain = {
         plain_names.get(name) or plain_name(name, named) or name: kernels.get(name, value)
@@ -173,17 +177,23 @@ def _sizes(kept: _Kept, values: Sequence[Any], settings: Mapping[str, Any], wher
     return found
 
 
-def _kernel(kept: _Kept, settings: Mapping[str, Any], where: str) -> Tensor:
-    """Compute a kernel from its base and what was trained."""
+def _transform(kept: _Kept, settings: Mapping[str, Any], scope: ForwardScope, where: str) -> KernelTransform:
+    """Return the transformation of a kernel with what was trained; those of a state know of one another."""
     layer = dataclasses.replace(kept.layer, weight=nn.Parameter(kept.base.clone(), requires_grad=False))
     where = f"{layer.label} in {where}"
     try:
-        transform = transform_at(layer, _config(settings), ForwardScope())
+        transform = transform_at(layer, _config(settings), scope)
         transform.load_state_dict(kept.learned, strict=True)
     except (SettingError, RuntimeError) as error:
         raise CheckpointError(_MISFIT, where=where, found=str(error)) from error
+    return transform
+
+
+def _kernel(kept: _Kept, transform: KernelTransform, where: str) -> Tensor:
+    """Compute a kernel from its base and what was trained."""
     with torch.no_grad():
         kernel: Tensor = transform(kept.base).detach().clone()
     if not bool(torch.isfinite(kernel).all()):
-        raise CheckpointError("the kernel has entries that are not finite", where=where)
+        what = "the kernel has entries that are not finite"
+        raise CheckpointError(what, where=f"{kept.layer.label} in {where}")
     return kernel

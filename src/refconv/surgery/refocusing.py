@@ -106,7 +106,7 @@ def reparametrize(
     with applied(pairs):
         done = describe(model, choices, complete)
         transforms = transforms_at(chosen, lambda layer, scope: transform_at(layer, complete, scope))
-    attach_all(model, transforms, pairs)
+        attach_all(model, transforms, pairs)
     return done
 
 
@@ -145,6 +145,9 @@ def attach_all(model: nn.Module, transforms: Transforms, pairs: Iterable[tuple[L
 
     Masks that were applied are kept for weights that are loaded later.
     """
+    if transforms[0][1].scope.told and any(place.transform.scope.told for place in places(model)):
+        what, remedy = "other layers share a setting of the network already", "choose all layers in one call"
+        raise ModelError(what, where=type(model).__name__, expected="no transformed kernels", remedy=remedy)
     under_masks = {layer for layer, _ in pairs}
     for sharers, transform in transforms:
         if (weight := sharers[0].weight) is not None and not under_masks.isdisjoint(sharers):
