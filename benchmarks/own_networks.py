@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from outside import link_images, link_networks
 from pages import ROOT, replace_part, table
 
 RECORD = Path(__file__).with_suffix(".json")
@@ -106,17 +107,10 @@ class Commands:
 def prepare(work: Path, arguments: argparse.Namespace) -> None:
     """Put weights and links to images where the commands expect them."""
     work.mkdir(parents=True, exist_ok=True)
-    for file in [arguments.resnets / "resnet.py", *arguments.resnets.glob("*.th")]:
-        shutil.copy(file, work)
+    link_networks([arguments.resnets / "resnet.py", *arguments.resnets.glob("*.th")], work)
     shutil.copy(arguments.lite0, work / "lite0.pth")
     for folder, train, test in (("cifar", 500, 1000), ("few", 50, 100)):
-        for split, count in (("train", train), ("test", test)):
-            for source in sorted((arguments.cifar / split).iterdir()):
-                place = work / folder / split / source.name
-                if not place.exists():
-                    place.mkdir(parents=True)
-                    for image in sorted(source.glob("*.jpg"))[:count]:
-                        (place / image.name).symlink_to(image.resolve())
+        link_images(arguments.cifar, work / folder, {"train": ("train", 0, train), "test": ("test", 0, test)})
     for image in sorted(arguments.imagenet.glob("n*.JPEG")):
         place = work / "imagenet" / image.name.split("_")[0]
         if not place.exists():

