@@ -6,9 +6,9 @@
 * FOLDER of ``--resnets``: the repository github:akamaster/pytorch_resnet_cifar10, its resnet.py and the weights
   resnet20.th, resnet32.th, ... out of its folder pretrained_models (named there with a hash).
 
-The studies of adaptation read the folder ``runs/outside``, the default of ``--work``. The CIFAR networks were trained on
-the originals of the training images, so 2,000 of the test images are validated on, which they have not seen, and the
-other 8,000 are tested on.
+The studies of adaptation read the folder ``runs/outside``, the default of ``--work``. The CIFAR networks were trained
+on the originals of the training images, so 2,000 of the test images are validated on, which they have not seen, and
+the other 8,000 are tested on.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from typing import Any
 from differences import shown
 from lines import Lines
 from pages import table
-from refconv.analysis.batches import KeptBatches
+from refconv.analysis.answers import KeptBatches
 from refconv.analysis.measures.robustness import (
     CORRUPTIONS,
     RADII,

@@ -124,7 +124,7 @@ def test_why_there_are_no_data_is_said_of_each_measure(couple):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"only": ("colour",)}, "--only: no such measure; expected redundancy, .*, shifts, scores, found colour"),
+        ({"only": ("colour",)}, "--only: no such measure; expected redundancy, .*, attacks, scores, found colour"),
         ({"split": "all"}, "--split: unknown split"),
         ({"seconds": 0.0}, "--seconds: no time; expected above 0, found 0"),
     ],

@@ -44,8 +44,8 @@ def test_the_display_is_a_bar_where_standard_error_is_a_terminal(monkeypatch):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ((22, 12, 30.0), "22 measures, 12 of them on data: about 6 minutes at most"),
-        ((3, 2, 5.0), "3 measures, 2 of them on data: about 10 seconds at most"),
+        ((22, 12, 360.0), "22 measures, 12 of them on data: about 6 minutes, or what the fewest samples take"),
+        ((3, 2, 10.0), "3 measures, 2 of them on data: about 10 seconds, or what the fewest samples take"),
         ((3, 2, None), "3 measures, 2 of them on data, for which no time limit is set"),
         ((3, 0, 30.0), "3 measures of the weights"),
     ],

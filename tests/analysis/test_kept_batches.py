@@ -4,8 +4,10 @@ import itertools
 
 import pytest
 import torch
+from torch import nn
 
-from refconv.analysis.batches import KeptBatches
+from refconv.analysis.answers import KeptBatches, embedded, scores
+from refconv.analysis.batches import Passage
 
 
 class Source:
@@ -43,3 +45,25 @@ def test_passes_that_end_early_read_no_more_than_they_give_out():
     assert source.read == [0, 1, 2]
     assert [int(labels[0]) for _, labels in batches()] == [0, 1, 2, 3]
     assert source.read == [0, 1, 2, 3]
+
+
+class Counting(nn.Linear):
+    ran = 0
+
+    def forward(self, x):
+        self.ran += len(x)
+        return super().forward(x)
+
+
+def test_models_answer_once_on_whole_batches_whatever_a_measure_takes():
+    torch.manual_seed(0)
+    model, source = Counting(8, 4), Source()
+    batches = KeptBatches(source)
+    for most in (3, 2, None, 7):
+        passage = Passage(batches, most)
+        found = torch.cat([outputs for (outputs,), _ in scores(passage, model)])
+        taken = torch.cat([samples for samples, _ in batches()])[:most]
+        torch.testing.assert_close(found, nn.Linear.forward(model, taken).double())
+        assert (len(found), passage.cut) == (most or 8, most is not None)
+    embedded((model,), Passage(batches))
+    assert model.ran == 8

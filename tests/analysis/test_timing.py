@@ -8,8 +8,8 @@ from torch import nn
 
 from networks import EveryKind
 from refconv import analysis
-from refconv.analysis import batches as timing
-from refconv.analysis.registry import DATA_MEASURES, EvalData
+from refconv.analysis import timing
+from refconv.analysis.registry import DATA_MEASURES, SHARES, EvalData
 from refconv.errors import SettingError
 
 
@@ -19,7 +19,7 @@ class Clock:
     def __init__(self, monkeypatch, call, sample, samples=10**6):
         self.now, self.call, self.sample, self.samples = 0.0, call, sample, samples
         self.calls = []
-        monkeypatch.setattr(timing.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(timing, "clock", lambda: self.now)
 
     def measure(self, max_samples, progress):
         taken = min(max_samples if max_samples is not None else self.samples, self.samples)
@@ -65,7 +65,7 @@ def test_a_trial_with_less_to_do_leaves_more_time(monkeypatch, call, sample, tak
         clock.now = quick.now
         return found
 
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(timing, "clock", lambda: clock.now)
     assert timing.within(10, clock.measure, None, told, trial=trial, share=0.1) in taken
     assert clock.calls[-1][1] is told
     assert len(clock.calls) == 1
@@ -78,7 +78,7 @@ def test_a_cold_start_does_not_count(monkeypatch):
 
     def cold(max_samples, progress):
         if not clock.calls:
-            clock.now += 1
+            clock.now += 0.4
         return measure(max_samples, progress)
 
     assert timing.within(10, cold, 4096, None) == 4096
@@ -137,7 +137,7 @@ def test_a_record_bounded_in_time_is_that_of_its_samples_for_both_models(name, e
     torch.manual_seed(0)
     pair = EveryKind(), EveryKind()
     ticks = iter(range(10**6))  # a second passes between any two looks at the clock: the fewest samples are too many
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr(timing, "clock", lambda: float(next(ticks)))
     found = DATA_MEASURES[name](*pair, evidence(max_seconds=2.0))
     assert found == DATA_MEASURES[name](*pair, evidence(max_samples=8))
     for record in found.values():
@@ -157,3 +157,19 @@ def test_time_that_suffices_changes_nothing(evidence):
     model = EveryKind()
     batches = evidence().batches
     assert analysis.calibration(model, batches, max_seconds=60) == analysis.calibration(model, batches)
+
+
+def test_measures_share_the_time_by_weight_and_pass_on_what_they_leave(monkeypatch):
+    clock = Clock(monkeypatch, 0.0, 0.0)
+    budget = timing.Budget(60.0, {"first": 3, "second": 1, "third": 1})
+    clock.now = 10.0  # measures that cannot be bounded
+    assert budget.share("first") == pytest.approx(30.0)
+    clock.now = 20.0
+    assert budget.share("second") == pytest.approx(20.0)
+    clock.now = 70.0
+    assert 0 < budget.share("third") < 1e-3
+    assert timing.Budget(None, {"first": 1}).share("first") is None
+
+
+def test_every_measure_with_data_has_a_share():
+    assert list(SHARES) == list(DATA_MEASURES)

@@ -64,7 +64,7 @@ def test_runs_of_one_base_stand_on_one_page_with_what_the_recipes_say(runs, caps
     for run in ("plain", "refocus"):
         facts = facts_of(runs / run)
         assert (facts["before"]["reference"], facts["after"]["reference"]) == ("base", run)
-        assert (facts["data"]["name"], facts["data"]["max_seconds"]) == ("digits", 30.0)
+        assert (facts["data"]["name"], facts["data"]["max_seconds"]) == ("digits", 60.0)
         assert facts["after"]["run"]["top1"] == 0.5
         assert facts["samples"] == {"agreement": 40}
 

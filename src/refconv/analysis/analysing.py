@@ -17,8 +17,9 @@ from torch import nn
 from refconv.analysis.batches import Batches, Progress, classify, observing
 from refconv.analysis.evidence import SCORES, AnalysisConfig, open_cues, open_evidence, open_scores, with_data
 from refconv.analysis.pairs import pair_kernels
-from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES, Found
+from refconv.analysis.registry import DATA_MEASURES, SHARES, WEIGHT_MEASURES, Found
 from refconv.analysis.stimuli import CUES
+from refconv.analysis.timing import Budget
 from refconv.engine.run_record import RunRecord, command, hardware, versions
 from refconv.errors import RefconvError, RunError, SettingError
 from refconv.measures.facts import FACTS_FILE, PairFacts, SideFacts
@@ -93,14 +94,14 @@ class Display(progress.Display):
 
 
 def announced(count: int, with_data: int, seconds: float | None) -> str:
-    """Return how many measures there are, those ``with_data`` among them, and how long these take at most, about."""
+    """Return how many measures there are, those ``with_data`` among them, and how long all take, about."""
     if not with_data:
         return f"{count} measures of the weights"
     words = f"{count} measures, {with_data} of them on data"
     if seconds is None:
         return f"{words}, for which no time limit is set"
-    limit = with_data * seconds
-    return f"{words}: about {f'{limit / 60:.0f} minutes' if limit >= 120 else f'{limit:.0f} seconds'} at most"
+    limit = f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
+    return f"{words}: about {limit}, or what the fewest samples take"
 
 
 def open_couple(before: str, after: str, **how: Any) -> ModelPair:
@@ -139,6 +140,7 @@ def analyse(
     taken.leave_out([name for name in with_data(task) if not questions.only or name in questions.only], missing)
     if not asked:
         raise SettingError("nothing is left to measure", where="--only", found=missing or f"models for {task}")
+    budget = Budget(questions.seconds, {name: SHARES[name] for name in chosen if name in SHARES})
     evidence = data = None
     given: dict[str, Callable[[Progress], Found]] = {}
     if SCORES in chosen:
@@ -158,7 +160,7 @@ def analyse(
         if name in given:
             return given[name](shown.progress)
         assert evidence is not None
-        bound: dict[str, Any] = {"max_samples": fixed[name], "max_seconds": None} if name in fixed else {}
+        bound = _bound(name, budget, fixed)
         return DATA_MEASURES[name](*models, replace(evidence, progress=shown.progress, **bound))
 
     with display or Display(show=False) as shown:
@@ -210,6 +212,12 @@ def reusable(
     held = [name for name in facts.measured if facts.samples.get(name) == wanted.get(name) and _readable(folder, name)]
     samples = {name: facts.samples[name] for name in held if name in facts.samples}
     return replace(facts, measured={name: facts.measured[name] for name in held}, samples=samples)
+
+
+def _bound(name: str, budget: Budget, fixed: Mapping[str, int]) -> dict[str, Any]:
+    """Return what bounds a measure that is next: the samples that it has to take, or else its share of the time."""
+    share = budget.share(name)
+    return {"max_samples": fixed[name], "max_seconds": None} if name in fixed else {"max_seconds": share}
 
 
 class _Taken:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from refconv.analysis.batches import Batch, KeptBatches, Progress
+from refconv.analysis.answers import KeptBatches
+from refconv.analysis.batches import Batch, Progress
 from refconv.analysis.measures.cues import cue_conflict
 from refconv.analysis.registry import DATA_MEASURES, OF_IMAGES, RECALIBRATED, WEIGHT_MEASURES, EvalData, Found
 from refconv.analysis.stimuli import CUES, open_stimuli
@@ -44,7 +45,7 @@ class AnalysisConfig:
     class_map: str | None = None
     split: str = "test"
     samples: int | None = None  # that a measure takes at most; None: its own bound
-    seconds: float | None = None  # that a measure takes at most, about; None: no bound
+    seconds: float | None = None  # that all measures take, about; None: no bound
     device: str | None = None
     cue_conflict: str | None = None  # folder of images whose shape and texture are of different classes
 

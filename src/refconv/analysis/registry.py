@@ -115,22 +115,43 @@ DATA_MEASURES: dict[str, DataMeasure] = {
     "agreement": _of_the_pair(agreement, rows="changed"),
     "calibration": _of_each(calibration),
     "attention": _of_the_pair(attention, "normalised", rows="shown"),
-    "explanations": _of_the_pair(explanations),
-    "similarity": _of_the_pair(similarity),
     "probes": _of_the_pair(linear_probes, "recalibrated"),
     "neighbours": _of_the_pair(nearest_neighbours),
+    "similarity": _of_the_pair(similarity),
     "fourier": _of_the_pair(feature_spectra),
     "receptive_field": _of_each(receptive_field),
     "interpolation": _of_the_pair(interpolation, "recalibrated"),
     "landscape": _of_the_pair(loss_line, "recalibrated"),
-    "surface": _of_the_pair(loss_surface, "recalibrated"),
     "sharpness": _of_the_pair(sharpness, "recalibrated"),
-    "curvature": _of_each(partial(curvature, units="filters")),
-    "attacks": _of_each(adversarial_robustness, "normalised"),
     "corruptions": _of_each(corruption_robustness, "normalised"),
     "shifts": _of_each(shift_consistency),
+    "explanations": _of_the_pair(explanations),
+    "surface": _of_the_pair(loss_surface, "recalibrated"),
+    "curvature": _of_each(partial(curvature, units="filters")),
+    "attacks": _of_each(adversarial_robustness, "normalised"),
 }
 """In the order in which they are taken."""
+
+SHARES: dict[str, float] = {
+    "agreement": 50,  # the headline needs the whole split; what is asked here is known to the four that follow it
+    "calibration": 4,
+    "attention": 2,
+    "probes": 3,
+    "neighbours": 2,
+    "similarity": 3,
+    "fourier": 2,
+    "receptive_field": 1,
+    "interpolation": 3,
+    "landscape": 7,
+    "sharpness": 7,
+    "corruptions": 6,
+    "shifts": 4,
+    "explanations": 6,
+    "surface": 5,
+    "curvature": 6,
+    "attacks": 12,
+}
+"""What each gets of the time of all of them: the weights of :class:`refconv.analysis.timing.Budget`."""
 
 OF_IMAGES = ("attention", "explanations", "corruptions", "shifts")  # these need samples [channels, height, width]
 RECALIBRATED = ("probes", "interpolation", "landscape", "surface", "sharpness")  # these need training samples, too

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from refconv.analysis.batches import Batch, Batches, KeptBatches
+from refconv.analysis.answers import KeptBatches
+from refconv.analysis.batches import Batch, Batches
 from refconv.data.class_names import read_class_map
 from refconv.data.disk import eval_transform
 from refconv.data.images import EXTENSIONS, decode, images_below

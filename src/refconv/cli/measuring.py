@@ -127,7 +127,7 @@ def analyze(
     split: options.SplitName = "test",
     cue_conflict: Annotated[str | None, option("FOLDER", "also measure shape or texture, on SHAPE-TEXTURE.png")] = None,
     samples: options.Samples = None,
-    seconds: Annotated[float | None, option("S", "approximate time limit of a measure with data")] = None,
+    seconds: Annotated[float | None, option("S", "approximate time of all measures; default: no limit")] = None,
     device: options.Device = None,
     as_json: Annotated[bool, options.switch("--json", "print records and verdicts as JSON")] = False,
 ) -> None:
@@ -180,7 +180,7 @@ def report(
     class_map: options.ClassMapFile = None,
     split: options.SplitName = "test",
     samples: options.Samples = None,
-    seconds: Annotated[float, option("S", "approximate time limit of a measure with data")] = 30,
+    seconds: Annotated[float, option("S", "approximate time of all measures")] = 60,
     only: options.Only = None,
     title: Annotated[str | None, option("TEXT", "title of the page")] = None,
     weights: Annotated[bool, switch("--weights", "measure weights only, without data")] = False,

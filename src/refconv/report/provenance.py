@@ -197,7 +197,7 @@ def _data(data: DataFacts | None) -> str:
     if data.max_samples is not None:
         parts.append(f"at most {count(data.max_samples, 'sample')} a measure")
     if data.max_seconds is not None:
-        parts.append(f"at most {duration(data.max_seconds)} a measure")
+        parts.append(f"about {duration(data.max_seconds)} for all measures")
     return ", ".join(parts)
 
 

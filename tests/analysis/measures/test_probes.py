@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from refconv.analysis import linear_probes
-from refconv.analysis.measures.embeddings import features
+from refconv.analysis.answers import answer
 from refconv.errors import DataError, ModelError, SettingError
 
 linear_model = pytest.importorskip("sklearn.linear_model")
@@ -90,13 +90,13 @@ def test_the_models_own_classifier_does_not_matter():
 def test_features_of_a_convolutional_classifier_are_means_over_positions():
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     x = drawn(5, 0)[0]
-    torch.testing.assert_close(features(model, x), model[:2](x).double().mean((2, 3)))
+    torch.testing.assert_close(answer(model, x).features(), model[:2](x).double().mean((2, 3)))
 
 
 def test_features_of_tokens_are_means_over_tokens():
     model = nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 3))
     x = torch.randn(4, 5, 8)
-    torch.testing.assert_close(features(model, x), model[0](x).double().mean(1))
+    torch.testing.assert_close(answer(model, x).features(), model[0](x).double().mean(1))
 
 
 def test_what_cannot_be_probed_is_refused_in_one_line():

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from refconv.analysis.batches import Batches, Passage, Progress, check_same, observing, run, timed
+from refconv.analysis.batches import Batches, Passage, Progress, check_same, observing, run
+from refconv.analysis.timing import timed
 from refconv.errors import ModelError
 from refconv.layers import find_layers
 from refconv.measures.frequencies import FeatureSpectra, LayerAmplitudes

@@ -39,8 +39,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.conv import _ConvNd
 
-from refconv.analysis.batches import Batches, Passage, Progress, check_least, classify, observing, run, timed
+from refconv.analysis.answers import scores
+from refconv.analysis.batches import Batches, Passage, Progress, check_least, classify, observing, run
 from refconv.analysis.measures.robustness import check_images, valid_range
+from refconv.analysis.timing import timed
 from refconv.errors import DataError, ModelError, SettingError
 from refconv.measures.features import AttendedImage, Attention, ReceptiveField
 from refconv.measures.tables import times
@@ -52,7 +54,7 @@ _WHOLE = "(the model itself)"
 _TURNS = (0, 1, 0, 1, 2, 3)  # gained, lost, gained, lost, wrong in both, right in both
 
 
-@timed()
+@timed(answers=True)
 def attention(
     before: nn.Module,
     after: nn.Module,
@@ -81,6 +83,7 @@ def attention(
         targets, classes, confidences = _named(models, passage)
         places = _chosen(targets, classes, shown, seed)
         images = _picked(passage, places)
+        check_images(images)
         pictures = _pictures(images, mean, std)
         layers = [last_map(model, images) if layer is None else layer for model in models]
         chosen = targets[places].to(images.device)
@@ -183,9 +186,8 @@ def _plus_weights(features: Tensor, slope: Tensor) -> Tensor:
 def _named(models: Sequence[nn.Module], passage: Passage) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Return the targets [n], and per model the classes [n] that it names and their softmax outputs [n]."""
     parts = []
-    for samples, labels in passage:
-        check_images(samples)
-        largest = [classify(model, samples, labels).softmax(1).max(1) for model in models]
+    for outputs, labels in scores(passage, *models):
+        largest = [one.softmax(1).max(1) for one in outputs]
         parts.append([labels.long(), *(found.indices for found in largest), *(found.values for found in largest)])
     targets, *found = (torch.cat([value.cpu() for value in part]) for part in zip(*parts, strict=True))
     return targets, found[: len(models)], found[len(models) :]
@@ -212,9 +214,12 @@ def _chosen(targets: Tensor, classes: Sequence[Tensor], shown: int, seed: int) -
 def _picked(passage: Passage, places: Sequence[int]) -> Tensor:
     """Return the samples [n, channels, height, width] at these places, from another pass."""
     found: dict[int, Tensor] = {}
+    last = max(places)
     for samples, _ in passage:
         first = passage.samples
         found |= {place: samples[place - first] for place in places if first <= place < first + len(samples)}
+        if last in found:
+            break
     if len({image.shape for image in found.values()}) > 1:
         raise DataError("the images differ in size", remedy="bring them to one size")
     return torch.stack([found[place] for place in places])

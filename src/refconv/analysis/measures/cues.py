@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from refconv.analysis.batches import Batches, Passage, Progress, classify, observing, timed
+from refconv.analysis.batches import Batches, Passage, Progress, classify, observing
+from refconv.analysis.timing import timed
 from refconv.errors import DataError, SettingError
 from refconv.measures.cues import CueConflict, Cues
 

@@ -28,9 +28,10 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from refconv.analysis.batches import Batches, Passage, Progress, check_least, evaluating, refused, timed
+from refconv.analysis.batches import Batches, Passage, Progress, check_least, evaluating, refused
 from refconv.analysis.measures.landscape import Steps, spread
 from refconv.analysis.probe import Loss, Probe, Values, filter_norms, filter_sizes
+from refconv.analysis.timing import timed
 from refconv.errors import ModelError, SettingError
 from refconv.measures.sharpness import Curvature
 

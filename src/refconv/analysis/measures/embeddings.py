@@ -18,18 +18,18 @@ sets drawn at random among n - 1 samples have k / (n - 1) in common.
 from __future__ import annotations
 
 import sys
-import time
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
-from refconv.analysis.batches import Batches, Passage, Progress, check_least, observing, run, timed
-from refconv.errors import DataError, ModelError, SettingError
+from refconv.analysis import timing
+from refconv.analysis.answers import embedded
+from refconv.analysis.batches import Batches, Passage, Progress, check_least, observing
+from refconv.analysis.timing import timed
+from refconv.errors import DataError, SettingError
 from refconv.measures.embeddings import Neighbourhood, Neighbours, Probes, ProbeScore
 
 
@@ -61,7 +61,7 @@ def linear_probes(
         [(1.0, 1.0), (1.0, 1.0)]
     """
     check_least(1, neighbours=neighbours)
-    begin = time.perf_counter()
+    begin = timing.clock()
     models = before, after
     with observing(*models), torch.no_grad():
         sides, known = embedded(models, Passage(calibration))
@@ -70,14 +70,14 @@ def linear_probes(
     votes = min(neighbours, len(known))
     fitted = [_fitted(known, side, votes) for side in sides]
     if max_seconds is not None and max_seconds > 0:  # fitting does not depend on how many samples are tested
-        max_seconds = max(max_seconds - (time.perf_counter() - begin), sys.float_info.min)
+        max_seconds = max(max_seconds - (timing.clock() - begin), sys.float_info.min)
     features = sides[0].shape[1], sides[1].shape[1]
     bounds: dict[str, Any] = {"max_samples": max_samples, "max_seconds": max_seconds, "progress": progress}
     scores, passage = _tested(models, fitted, batches, **bounds)
     return Probes(passage.samples, passage.cut, len(known), features, votes, scores)
 
 
-@timed()
+@timed(answers=True)
 def _tested(
     models: Sequence[nn.Module],
     fitted: Sequence[Mapping[str, Any]],
@@ -98,7 +98,7 @@ def _tested(
     return tuple(_score(name, targets, *(found[name] for found in named)) for name in named[0]), passage
 
 
-@timed()
+@timed(answers=True)
 def nearest_neighbours(
     before: nn.Module,
     after: nn.Module,
@@ -135,44 +135,6 @@ def nearest_neighbours(
         sets.append(Neighbourhood(size, float(common.mean()), size / others))
     nearest = _score("nearest neighbours", targets, targets[first[:, 0]], targets[second[:, 0]])
     return Neighbours(passage.samples, passage.cut, tuple(sets), nearest)
-
-
-def embedded(models: Sequence[nn.Module], passage: Passage) -> tuple[list[Tensor], Tensor]:
-    """Return the features [samples, numbers] of each model in float64 on the CPU, and the targets [samples]."""
-    parts: list[list[Tensor]] = [[] for _ in models]
-    targets = []
-    for samples, labels in passage:
-        if labels.ndim != 1 or labels.is_floating_point():
-            found = f"{labels.dtype} {list(labels.shape)}"
-            raise DataError("a batch's targets are no classes", expected="whole numbers [batch]", found=found)
-        targets.append(labels.long().cpu())
-        for model, of_model in zip(models, parts, strict=True):
-            of_model.append(features(model, samples))
-    return [torch.cat(of_model) for of_model in parts], torch.cat(targets)
-
-
-def features(model: nn.Module, samples: Tensor) -> Tensor:
-    """Return what the last linear or convolutional layer to run is given [samples, numbers]."""
-    kept: dict[str, Any] = {}
-
-    def take(name: str, module: nn.Module, given: tuple[Any, ...]) -> None:
-        if given and isinstance(given[0], Tensor) and given[0].ndim > 1 and len(given[0]) == len(samples):
-            kept.update(name=name, convolution=isinstance(module, _ConvNd), value=given[0])
-
-    with ExitStack() as stack:
-        for name, module in model.named_modules():
-            if isinstance(module, (_ConvNd, nn.Linear)):
-                handle = module.register_forward_pre_hook(lambda m, given, name=name: take(name, m, given))
-                stack.callback(handle.remove)
-        run(model, samples)
-    if not kept:
-        raise ModelError("the model has no features", expected="a linear or convolutional layer that runs")
-    value = kept["value"].double()
-    positions = range(2, value.ndim) if kept["convolution"] else range(1, value.ndim - 1)
-    found: Tensor = (value.mean(tuple(positions)) if positions else value).cpu()
-    if not bool(torch.isfinite(found).all()):
-        raise ModelError("the features are not finite", where=kept["name"], remedy="check the model and its data")
-    return found
 
 
 def _fitted(known: Tensor, training: Tensor, votes: int) -> dict[str, Any]:

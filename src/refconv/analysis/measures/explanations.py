@@ -26,9 +26,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from refconv.analysis.batches import Batches, Passage, Progress, check_least, classify, drawn, observing, timed
+from refconv.analysis.batches import Batches, Passage, Progress, check_least, classify, drawn, observing
 from refconv.analysis.measures.attribution import cam, last_map, map_and_slope
 from refconv.analysis.measures.robustness import check_images
+from refconv.analysis.timing import timed
 from refconv.errors import ModelError, SettingError
 from refconv.measures.explanations import Area, Explanations, MapFaithfulness
 

@@ -30,8 +30,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from refconv.analysis.batches import Batches, Progress, check_least, timed
+from refconv.analysis.batches import Batches, Progress, check_least
 from refconv.analysis.probe import Loss, Probe, Values, draw, filter_norms, moved, pair_probes, scaled
+from refconv.analysis.timing import timed
 from refconv.errors import ModelError, SettingError
 from refconv.measures.landscape import Interpolation, LossLine, LossSurface, ModelLine, ModelSurface
 from refconv.measures.sharpness import ModelSharpness, Sharpness, Spread

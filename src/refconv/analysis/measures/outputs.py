@@ -23,12 +23,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from refconv.analysis.batches import Batches, Passage, Progress, check_least, classify, observing, timed
+from refconv.analysis.answers import scores
+from refconv.analysis.batches import Batches, Passage, Progress, check_least, observing
+from refconv.analysis.timing import timed
 from refconv.errors import ModelError
 from refconv.measures.agreement import Agreement, Calibration, ChangedSample, ClassAgreement, ReliabilityBin
 
 
-@timed()
+@timed(answers=True)
 def agreement(
     before: nn.Module,
     after: nn.Module,
@@ -50,8 +52,7 @@ def agreement(
     parts = []
     passage = Passage(batches, max_samples, progress)
     with observing(before, after), torch.no_grad():
-        for samples, targets in passage:
-            outputs = [classify(model, samples, targets) for model in (before, after)]
+        for outputs, targets in scores(passage, before, after):
             if outputs[0].shape != outputs[1].shape:
                 expected, found = (str(output.shape[1]) for output in outputs)
                 problem, remedy = "the two models have different classes", "compare two models of one task"
@@ -99,7 +100,7 @@ def mcnemar(gained: int, lost: int) -> float:
     return min(1.0, 2 * tail / (1 << total))
 
 
-@timed()
+@timed(answers=True)
 def calibration(
     model: nn.Module,
     batches: Batches,
@@ -127,8 +128,8 @@ def calibration(
     nll = brier = 0.0
     passage = Passage(batches, max_samples, progress)
     with observing(model), torch.no_grad():
-        for samples, targets in passage:
-            outputs, labels = classify(model, samples, targets), targets.long()
+        for (outputs,), targets in scores(passage, model):
+            labels = targets.long()
             rows += _binned(outputs, labels, bins).cpu()
             nll += float(F.cross_entropy(outputs, labels, reduction="sum"))
             brier += float((outputs.softmax(1) - F.one_hot(labels, outputs.shape[1])).square().sum())

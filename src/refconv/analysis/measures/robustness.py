@@ -35,7 +35,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from refconv.analysis.batches import Batches, Passage, Progress, check_least, classify, drawn, observing, timed
+from refconv.analysis.batches import Batches, Passage, Progress, check_least, classify, drawn, observing
+from refconv.analysis.timing import timed
 from refconv.errors import DataError, SettingError
 from refconv.measures.robustness import AdversarialRobustness, CorruptionRobustness, Curve, ShiftConsistency
 

@@ -31,7 +31,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from refconv.analysis.batches import Batches, Passage, Progress, check_least, check_same, observing, run, timed
+from refconv.analysis.batches import Batches, Passage, Progress, check_least, check_same, observing, run
+from refconv.analysis.timing import timed
 from refconv.errors import DataError, ModelError, SettingError
 from refconv.measures.features import LayerSimilarity, Similarity
 from refconv.measures.tables import mean
