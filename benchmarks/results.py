@@ -56,7 +56,8 @@ LIMITS = """## Limits
 * The networks are small and the images 64 x 64 or smaller, so that studies with many seeds run on two processor cores.
   Whether a difference, or the lack of one, carries over to large networks and to ImageNet is not shown here; the same
   command answers it there.
-* Noisy labels were not studied, nor shifts of the data other than in the table of corruptions, attacks and shifts.
+* Noisy labels were not studied. Shifts of the data are in [adaptation_few](adaptation_few.md), of one network and one
+  shift, and in the table of corruptions, attacks and shifts.
 * Many contrasts are made. The p-values are corrected within a study and measure, not over all studies.
 """
 
