@@ -9,6 +9,7 @@ from torch import nn
 from networks import EveryKind
 from refconv import analysis
 from refconv.analysis import timing
+from refconv.analysis.answers import KeptBatches
 from refconv.analysis.registry import DATA_MEASURES, SHARES, EvalData
 from refconv.errors import SettingError
 
@@ -173,3 +174,16 @@ def test_measures_share_the_time_by_weight_and_pass_on_what_they_leave(monkeypat
 
 def test_every_measure_with_data_has_a_share():
     assert list(SHARES) == list(DATA_MEASURES)
+
+
+def test_a_whole_split_is_taken_if_it_fits_though_no_step_of_the_ladder_has_its_number(monkeypatch):
+    clock, taken = Clock(monkeypatch, 0.0, 0.0), []
+
+    @timing.timed()
+    def measure(batches, *, max_samples=None, max_seconds=None, progress=None):
+        taken.append(max_samples)
+        clock.now += 0.001 * max_samples
+
+    for samples, most in ((1000, 1000), (None, 768)):
+        measure(KeptBatches(lambda: iter(()), samples=samples), max_seconds=1.2)
+        assert taken[-1] == most

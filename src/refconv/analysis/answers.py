@@ -8,9 +8,10 @@ to the last bit, does not depend on which measures came before.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -99,7 +100,7 @@ def scores(passage: Passage, *models: nn.Module) -> Iterator[tuple[list[Tensor],
         yield found, targets
 
 
-def embedded(models: tuple[nn.Module, ...], passage: Passage) -> tuple[list[Tensor], Tensor]:
+def embedded(models: Sequence[nn.Module], passage: Passage) -> tuple[list[Tensor], Tensor]:
     """Return the features [samples, numbers] of each model in float64 on the CPU, and the targets [samples]."""
     parts: list[list[Tensor]] = [[] for _ in models]
     known = []
@@ -117,10 +118,14 @@ class KeptBatches:
     """Starts a new pass through batches at each call, from memory as far as they are there.
 
     ``start`` begins at the first batch, the same ones in the same order each time; batches beyond ``memory`` bytes of
-    samples are read in every pass. Answers about them are kept as well, as long as the models do not change.
+    samples are read in every pass. ``samples``: how many there are in all, where it is known. Answers about them are
+    kept as well; models must not change meanwhile.
     """
 
-    def __init__(self, start: Callable[[], Iterator[Batch]], memory: int = MEMORY) -> None:
+    def __init__(
+        self, start: Callable[[], Iterator[Batch]], memory: int = MEMORY, *, samples: int | None = None
+    ) -> None:
+        self.samples = samples
         self._start, self._memory, self._answers = start, memory, _SAID
         self._kept: list[Batch] = []
         self._source: Iterator[Batch] = iter(())
@@ -152,7 +157,7 @@ class KeptBatches:
                 if batch is None:
                     return
                 targets = self._targets[number] = batch[1]
-            yield (lambda model, number=number: self._answer(number, model)), targets
+            yield partial(self._answer, number), targets
 
     def _answer(self, number: int, model: nn.Module) -> Answer:
         known = self._said.get((number, model))

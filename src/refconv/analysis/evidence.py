@@ -107,18 +107,22 @@ def open_evidence(opened: tuple[Opened, Opened], questions: AnalysisConfig) -> t
     size = data.info.input_size
     batch_size = max(8, min(_BATCH, _NUMBERS // math.prod(size)))
 
-    def batches(drawn: Data, part: Split, count: int | None = None) -> Callable[[], Iterator[Batch]]:
+    def batches(
+        drawn: Data, part: Split, count: int | None = None, samples: int | None = None
+    ) -> Callable[[], Iterator[Batch]]:
         def through() -> Iterator[Batch]:
             for inputs, labels in itertools.islice(drawn.eval_batches(part, batch_size=batch_size), count):
                 yield inputs.to(place), labels.to(place)
 
-        return KeptBatches(through)
+        return KeptBatches(through, samples=samples)
 
     part = cast(Split, questions.split)
     drawn, order, _ = in_drawn_order(data, part)
     training = batches(in_drawn_order(data, "train")[0], "train", math.ceil(_CALIBRATION / batch_size))
     bounds: dict[str, Any] = {"max_samples": questions.samples, "max_seconds": questions.seconds}
-    evidence = EvalData(batches(drawn, part), training, data.info.mean, data.info.std, **bounds, order=order)
+    evidence = EvalData(
+        batches(drawn, part, samples=len(order)), training, data.info.mean, data.info.std, **bounds, order=order
+    )
     reason = f"it needs images [channels, height, width], and these samples are {list(size)}"
     impossible = {} if len(size) == 3 else dict.fromkeys(OF_IMAGES, reason)
     if not data.info.train_size:

@@ -76,10 +76,12 @@ def timed(
             given = inspect.signature(measure).bind(*args, **settings)
             given.apply_defaults()
             most, progress = given.arguments["max_samples"], given.arguments["progress"]
+            if most is None:  # all of them, so that a whole split need not be on the ladder
+                most = getattr(given.arguments.get("batches"), "samples", None)
             again = functools.partial(measure, *args, **settings)
             quick = functools.partial(again, **trial) if work else None
             share = 1 / (work(**given.arguments) or 1) if work else 1.0
-            grain = getattr(given.arguments["batches"], "grain", FEWEST) if answers else FEWEST
+            grain = getattr(given.arguments.get("batches"), "grain", FEWEST) if answers else FEWEST
             return within(seconds, again, most, progress, trial=quick, share=share, grain=grain)
 
         return measured
