@@ -185,5 +185,5 @@ def test_a_whole_split_is_taken_if_it_fits_though_no_step_of_the_ladder_has_its_
         clock.now += 0.001 * max_samples
 
     for samples, most in ((1000, 1000), (None, 768)):
-        measure(KeptBatches(lambda: iter(()), samples=samples), max_seconds=1.2)
+        measure(KeptBatches(lambda: iter(()), samples=samples), max_seconds=1.1)
         assert taken[-1] == most

@@ -55,7 +55,7 @@ def test_runs_of_one_base_stand_on_one_page_with_what_the_recipes_say(runs, caps
         f"{run}: {words}"
         for run in ("plain", "refocus")
         for words in (
-            "2 measures, 1 of them on data: about 30 seconds at most",
+            "2 measures, 1 of them on data: about 60 seconds, or what the fewest samples take",
             "measuring skeleton ... (1 of 2)",
             "measuring agreement ... (2 of 2)",
         )
