@@ -286,6 +286,13 @@ def test_page_shows_the_recorded_spectrum():
     assert figures(part("docs/math.md", "spectrum")) == figures(spectrum.page(rows))
 
 
+def test_page_shows_what_settings_cost():
+    relations = script("relations")
+    record = json.loads(relations.RECORD.read_text(encoding="utf-8"))
+    assert part("docs/settings.md", "costs") == relations.page(record)
+    assert {len(row["ratios"]) for row in record["rows"]} == {len(relations.GRADIENT) + len(relations.KERNEL)}
+
+
 def test_page_of_exports_shows_their_records():
     module = script("export")
     content = json.loads(module.RECORD.read_text(encoding="utf-8"))

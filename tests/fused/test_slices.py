@@ -79,6 +79,21 @@ def test_slices_of_channels_last_kernels_are_the_same_slices():
         assert torch.equal(found, expected)
 
 
+def test_damping_adds_a_multiple_of_each_slices_gradient_in_the_same_pass(monkeypatch):
+    gradient, base = kernels((3, 3), 2, shape=(3, 19))
+    root, shift = torch.rand(2, 3 * 19, dtype=torch.float64) + 0.5
+    plain = slices.multiply(gradient, base, (3, 3), (3, 3), root=root)
+    found = slices.multiply(gradient, base, (3, 3), (3, 3), root=root, shift=shift)
+    torch.testing.assert_close(found, plain + shift.reshape(3, 19, 1, 1) * gradient)
+    taken, step = [], slices.step
+    monkeypatch.setattr(slices, "step", lambda *args, **more: (taken.append(more["shift"]), step(*args, **more)))
+    model = nn.Conv2d(5, 7, 3)
+    optimizer = refconv.RefocusSGD(refconv.param_groups(model, damping=0.5), lr=0.05)
+    model(torch.randn(2, 5, 6, 6)).square().mean().backward()
+    optimizer.step()
+    assert [one.shape for one in taken] == [(35, 1, 1)]
+
+
 def test_scales_divide_twice_without_overflow():
     gradient, base = kernels((3, 3), 2, torch.float32)
     root = torch.full((35,), 1e25)
@@ -99,14 +114,14 @@ def test_scales_divide_twice_without_overflow():
     ],
     ids=str,
 )
-@pytest.mark.parametrize("zeros", ["fill", "keep"])
-def test_steps_are_those_of_torchs_optimizer(settings, decay, memory_format, zeros, monkeypatch):
+@pytest.mark.parametrize(("zeros", "damping"), [("fill", 0.0), ("keep", 0.0), ("fill", 0.5), ("keep", 0.5)])
+def test_steps_are_those_of_torchs_optimizer(settings, decay, memory_format, zeros, damping, monkeypatch):
     def trained(loops):
         torch.manual_seed(0)
         model = nn.Conv2d(5, 7, 3).double().to(memory_format=memory_format)
         with torch.no_grad():
             model.weight[0, 0, 0] = 0
-        groups = refconv.param_groups(model, 0.1, decay=decay, zeros=zeros, scale="normalized")
+        groups = refconv.param_groups(model, 0.1, decay=decay, zeros=zeros, scale="normalized", damping=damping)
         optimizer = refconv.RefocusSGD(groups, lr=0.05, **settings)
         for _ in range(4):
             optimizer.zero_grad()

@@ -94,10 +94,10 @@ INLINE void add_refocused(vec *out, vec weight, const vec *base, const Geometry 
   for (int e = map->first[d]; e < map->first[d + 1]; e++) out[map->to[e]] += weight * base[map->from[e]];
 }
 
-/* out = g G / c^2 as (g P^T) P, where root holds c; with a mask M ((M g) G) M / c^2. */
-INLINE void multiplied(vec *out, vec *gradient, const vec *base, const REAL *root, int lanes, int keep, int taps,
-                       const Geometry *map) {
-  vec mask[taps], factor;
+/* out = g G / c^2 + s g as (g P^T) P, where root holds c and shift s; with a mask M ((M g) G) M / c^2 + s M g. */
+INLINE void multiplied(vec *out, vec *gradient, const vec *base, const REAL *root, const REAL *shift, int lanes,
+                       int keep, int taps, const Geometry *map) {
+  vec mask[taps], factor, added;
   if (keep) {
     kept(mask, base, taps);
     for (int y = 0; y < taps; y++) gradient[y] *= mask[y];
@@ -108,6 +108,10 @@ INLINE void multiplied(vec *out, vec *gradient, const vec *base, const REAL *roo
     vec weight = adjoint(gradient, base, map, d);
     if (root) weight = weight * factor * factor; /* one after the other: the square may overflow */
     add_refocused(out, weight, base, map, d);
+  }
+  if (shift) {
+    for (int l = 0; l < LANES; l++) added[l] = l < lanes ? shift[l] : 0;
+    for (int y = 0; y < taps; y++) out[y] += added * gradient[y];
   }
   if (keep)
     for (int y = 0; y < taps; y++) out[y] *= mask[y];
@@ -125,12 +129,12 @@ INLINE void updated(STORED *kernel, STORED *buffer, REAL gradient, REAL base, co
 }
 
 INLINE void step(STORED *restrict kernel, const STORED *restrict gradient, STORED *restrict buffer,
-                 const STORED *restrict base, const REAL *root, int lanes, int keep, int taps, int64_t slice_stride,
-                 int64_t tap_stride, const Geometry *map, const Update *rule) {
+                 const STORED *restrict base, const REAL *root, const REAL *shift, int lanes, int keep, int taps,
+                 int64_t slice_stride, int64_t tap_stride, const Geometry *map, const Update *rule) {
   vec G[taps], B[taps], out[taps];
   load(G, gradient, taps, lanes, slice_stride, tap_stride);
   load(B, base, taps, lanes, slice_stride, tap_stride);
-  multiplied(out, G, B, root, lanes, keep, taps, map);
+  multiplied(out, G, B, root, shift, lanes, keep, taps, map);
   if (slice_stride == 1) {
     const REAL *moved = (const REAL *)out, *center = (const REAL *)B;
     for (int y = 0; y < taps; y++)
@@ -170,11 +174,11 @@ INLINE void step(STORED *restrict kernel, const STORED *restrict gradient, STORE
   }
 
 void refocus_step(STORED *kernel, const STORED *gradient, STORED *buffer, const STORED *base, const REAL *root,
-                  int64_t start, int64_t count, int32_t keep, const Place *place, const Geometry *map,
-                  const Update *rule) {
-#define BODY(lanes, slice_stride, tap_stride)                                                                     \
-  step(kernel + at, gradient + at, buffer ? buffer + at : 0, base + at, root ? root + number : 0, lanes, keep, \
-       map_taps, slice_stride, tap_stride, map, rule);
+                  const REAL *shift, int64_t start, int64_t count, int32_t keep, const Place *place,
+                  const Geometry *map, const Update *rule) {
+#define BODY(lanes, slice_stride, tap_stride)                                                     \
+  step(kernel + at, gradient + at, buffer ? buffer + at : 0, base + at, root ? root + number : 0, \
+       shift ? shift + number : 0, lanes, keep, map_taps, slice_stride, tap_stride, map, rule);
 #define CALL(constant)               \
   {                                  \
     const int map_taps = constant;   \
@@ -184,15 +188,15 @@ void refocus_step(STORED *kernel, const STORED *gradient, STORED *buffer, const 
 #undef BODY
 }
 
-void refocus_gradient(STORED *out, const STORED *gradient, const STORED *base, const REAL *root, int64_t start,
-                      int64_t count, int32_t keep, const Place *place, const Geometry *map) {
-#define BODY(lanes, slice_stride, tap_stride)                                                          \
-  {                                                                                                    \
-    vec G[map_taps], B[map_taps], found[map_taps];                                                     \
-    load(G, gradient + at, map_taps, lanes, slice_stride, tap_stride);                                 \
-    load(B, base + at, map_taps, lanes, slice_stride, tap_stride);                                     \
-    multiplied(found, G, B, root ? root + number : 0, lanes, keep, map_taps, map);               \
-    store(out + at, found, map_taps, lanes, slice_stride, tap_stride);                                 \
+void refocus_gradient(STORED *out, const STORED *gradient, const STORED *base, const REAL *root, const REAL *shift,
+                      int64_t start, int64_t count, int32_t keep, const Place *place, const Geometry *map) {
+#define BODY(lanes, slice_stride, tap_stride)                                                                         \
+  {                                                                                                                   \
+    vec G[map_taps], B[map_taps], found[map_taps];                                                                    \
+    load(G, gradient + at, map_taps, lanes, slice_stride, tap_stride);                                                \
+    load(B, base + at, map_taps, lanes, slice_stride, tap_stride);                                                    \
+    multiplied(found, G, B, root ? root + number : 0, shift ? shift + number : 0, lanes, keep, map_taps, map);        \
+    store(out + at, found, map_taps, lanes, slice_stride, tap_stride);                                                \
   }
   FOR_TAPS(CALL)
 #undef BODY

@@ -28,8 +28,8 @@ _SHARE = 2**14  #: Slices that a thread takes at least
 
 _TENSORS, _SLICES = [ctypes.c_void_p], [ctypes.c_int64, ctypes.c_int64]
 _SIGNATURES = {
-    "refocus_step": _TENSORS * 5 + _SLICES + [ctypes.c_int32] + [ctypes.c_void_p] * 3,
-    "refocus_gradient": _TENSORS * 4 + _SLICES + [ctypes.c_int32] + [ctypes.c_void_p] * 2,
+    "refocus_step": _TENSORS * 6 + _SLICES + [ctypes.c_int32] + [ctypes.c_void_p] * 3,
+    "refocus_gradient": _TENSORS * 5 + _SLICES + [ctypes.c_int32] + [ctypes.c_void_p] * 2,
     "refocus_slices": _TENSORS * 3 + _SLICES + [ctypes.c_int32, ctypes.c_void_p],
     "adjoint_slices": _TENSORS * 3 + _SLICES + [ctypes.c_int32, ctypes.c_void_p],
 }
@@ -106,9 +106,10 @@ def multiply(
     map_size: tuple[int, ...],
     *,
     root: Tensor | None = None,
+    shift: Tensor | None = None,
     keep: bool = False,
 ) -> Tensor:
-    """Return g G / c_S^2 in the stored shape of the gradient.
+    """Return g G / c_S^2 + s g in the stored shape of the gradient.
 
     Args:
         gradient: a stored weight's, of a dense layer.
@@ -116,7 +117,8 @@ def multiply(
         kernel_size: taps per dimension.
         map_size: odd taps of the map per dimension.
         root: c_S of every slice, in their stored order and in the dtype of computing; None where all are one.
-        keep: whether entries stay that are zero in the base, M ((M g) G) / c_S^2.
+        shift: s of every slice, likewise, which damping adds; None where there is none.
+        keep: whether entries stay that are zero in the base, M ((M g) G) / c_S^2 + s M g.
     """
     where = place(gradient, prod(kernel_size))
     if where is None:
@@ -125,7 +127,7 @@ def multiply(
     base, out = strided_as(gradient, base), torch.empty_like(gradient)
     about = keep, _place(where), _geometry(kernel_size, map_size)
     function = _function("refocus_gradient", gradient.dtype)
-    pointers = [_pointer(one) for one in (out, gradient, base, root)]
+    pointers = [_pointer(one) for one in (out, gradient, base, root, shift)]
     _share_out(_count(gradient, kernel_size), lambda start, count: function(*pointers, start, count, *about))
     return out
 
@@ -140,6 +142,7 @@ def step(
     rule: Rule,
     *,
     root: Tensor | None = None,
+    shift: Tensor | None = None,
     keep: bool = False,
 ) -> None:
     """Take a step of SGD on a kernel in place, with the gradient as refocusing has it.
@@ -153,13 +156,14 @@ def step(
         map_size: odd taps of the map per dimension.
         rule: the step.
         root: as :func:`multiply` has it.
+        shift: likewise.
         keep: likewise.
     """
     where = place(kernel, prod(kernel_size))
     assert where is not None
     about = keep, _place(where), _geometry(kernel_size, map_size), _update(rule, kernel.dtype)
     function = _function("refocus_step", kernel.dtype)
-    pointers = [_pointer(one) for one in (kernel, gradient, buffer, base, root)]
+    pointers = [_pointer(one) for one in (kernel, gradient, buffer, base, root, shift)]
     _share_out(_count(kernel, kernel_size), lambda start, count: function(*pointers, start, count, *about))
     torch.autograd.graph.increment_version([kernel, *([] if buffer is None else [buffer])])
 
@@ -294,7 +298,7 @@ def _checked_library(dtype: torch.dtype) -> ctypes.CDLL | None:
     function: Any = found["refocus_gradient"]
     function.restype, function.argtypes = None, _SIGNATURES["refocus_gradient"]
     about = _place((1, slices, 0, 9, 1)), _geometry(sizes, sizes)
-    function(*map(_pointer, (out, gradient, base, None)), 0, slices, 0, *about)
+    function(*map(_pointer, (out, gradient, base, None, None)), 0, slices, 0, *about)
     expected = _by_loops(gradient.double(), base.double(), sizes, sizes).to(dtype)
     return found if torch.equal(out, expected) else None
 

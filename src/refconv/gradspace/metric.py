@@ -155,13 +155,8 @@ class BySlices(Metric):
     def _product(self, gradient: Tensor) -> Tensor:
         if self.grams is None and not gradient.is_complex():
             own, base = gradient.to(self.dtype), self.base.to(gradient.device, self.dtype)
-            one_by_one = self.shift is None or own.ndim == 2 + len(self.sizes[0])  # not experts in one dimension
-            if one_by_one and fused.fits(*self.sizes, own, base):
-                found = fused.multiply(own, base, *self.sizes, root=self.root)
-                if self.shift is None:
-                    return found
-                shift = self.shift.reshape(*own.shape[:2], *[1] * (own.ndim - 2))
-                return found.addcmul_(own, shift)
+            if fused.fits(*self.sizes, own, base):
+                return fused.multiply(own, base, *self.sizes, root=self.root, shift=self.shift)
         slices = self._slices(gradient).to(self.dtype)
         if self.grams is not None:
             return self._stored(apply_gram(slices, self.grams), gradient)

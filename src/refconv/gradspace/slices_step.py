@@ -34,7 +34,7 @@ def stepped(parameter: Tensor, state: dict[str, Any], metric: Metric, group: dic
     gradient = parameter.grad
     if gradient is None or batching.way(parameter.device) != "alone" or group["differentiable"]:
         return False
-    if not isinstance(metric, BySlices) or metric.grams is not None or metric.shift is not None:
+    if not isinstance(metric, BySlices) or metric.grams is not None:
         return False
     momentum, first = group["momentum"] != 0, state.get(MOMENTUM) is None
     buffer = None
@@ -58,5 +58,6 @@ def stepped(parameter: Tensor, state: dict[str, Any], metric: Metric, group: dic
         first=first,
     )
     keep = metric.mask is not None
-    slices.step(parameter, gradient, buffer, state[base], *metric.sizes, rule, root=metric.root, keep=keep)
+    more: dict[str, Any] = {"root": metric.root, "shift": metric.shift, "keep": keep}
+    slices.step(parameter, gradient, buffer, state[base], *metric.sizes, rule, **more)
     return True

@@ -75,7 +75,8 @@ class Refocus(KernelTransform, settings=RefocusConfig):
     def prepare(self, base: Tensor) -> None:
         """Compute and store the scale and, but for blocks of one slice, the patches of a base (in float64).
 
-        At power 1 the rows that damping adds are a number times the identity, which is all that is stored of them.
+        At power 1 the rows that damping adds are a number times the identity. Where they are more than the others,
+        the number is all that is stored of them.
         """
         damping, power = self.config.damping, self.config.power
         if self.by_slices and self.config.scale == "paper" and damping == 0:
@@ -86,7 +87,8 @@ class Refocus(KernelTransform, settings=RefocusConfig):
         if self.config.scale != "paper":
             scales = ops.scaling(blocks, *sizes, scale=self.config.scale, power=power, damping=damping)
             self.gain = _unless_one(scales.gain.to(dtype))
-        if damping != 0 and power == 1:
+        few = self.layout.slices * prod(self.map_size) < self.layout.taps
+        if damping != 0 and power == 1 and (self.by_slices or few):
             root = ops.added(blocks, *sizes, damping).sqrt()
             self.diagonal = (root if scales is None else root / scales.sign).to(dtype)
             damping = 0.0
@@ -100,8 +102,8 @@ class Refocus(KernelTransform, settings=RefocusConfig):
         """Return base + R P / c_A for the blocks [b, m, k] of the base."""
         weight, direct = self.refocus_weight.to(blocks.dtype), None
         if self.diagonal is not None:
-            k = blocks.shape[-1]
-            weight, direct = weight[..., :-k].contiguous(), weight[..., -k:] * self.diagonal.to(blocks.dtype)
+            weight, direct = weight.split([weight.shape[-1] - blocks.shape[-1], blocks.shape[-1]], dim=-1)
+            direct = direct * self.diagonal.to(blocks.dtype)
         if self.patches is not None:
             moved = ops.refocus_by_patches(weight, self.patches.to(blocks.dtype))
         else:
@@ -110,7 +112,7 @@ class Refocus(KernelTransform, settings=RefocusConfig):
                 return ops.refocus_slices(weight, blocks, *sizes, add=True)
             if self.divisor is not None:
                 source = source / self.divisor.to(blocks.dtype)
-            moved = ops.refocus_slices(weight, source, *sizes)
+            moved = ops.refocus_slices(weight.contiguous(), source, *sizes)
         moved = moved if direct is None else moved + direct
         return blocks + (moved if self.gain is None else ops.amplified(moved, self.gain.to(blocks.dtype)))
 
