@@ -149,7 +149,8 @@ def main() -> None:
         raise SystemExit("no records: run a study, then give its folder by --take")
     PAGES.mkdir(exist_ok=True)
     for record in records:
-        record.write(RECORDS / f"{record.name}.json")
+        # Without a digest: the repository holds them, and a digest would change with the last digits of statistics.
+        (RECORDS / f"{record.name}.json").write_text(record.to_json(), encoding="utf-8")
         if record.contrasts:
             draw(record, PAGES / f"{record.name}.svg")
     for name, text in pages(records).items():

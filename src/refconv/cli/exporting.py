@@ -26,7 +26,7 @@ def export(
     flags: Mapping[str, Any],
     model: options.Reference,
     out: Annotated[Path, option("FILE", _FILE, "--out", "-o")],
-    format: Annotated[str | None, option("WORD", _FORMAT)] = None,  # noqa: A002
+    format: Annotated[str | None, option("WORD", _FORMAT)] = None,  # noqa: A002  # the word for it
     data: Annotated[str | None, option("DATA", _DATA)] = None,
     data_dir: options.DataFolder = None,
     dynamic_size: Annotated[bool, switch("--dynamic-size", "leave height and width free, like the batch size")] = False,
@@ -36,7 +36,7 @@ def export(
     calibration: Annotated[int, option("N", "training images that calibrate --int8", min=1)] = 256,
     with_preprocessing: Annotated[bool, switch("--with-preprocessing", _INSIDE)] = False,
     softmax: Annotated[bool, switch("--softmax", "give probabilities in place of logits")] = False,
-    license: Annotated[str | None, option("ID", _LICENCE)] = None,  # noqa: A002
+    license: Annotated[str | None, option("ID", _LICENCE)] = None,  # noqa: A002  # the word for it
     license_name: Annotated[str | None, option("NAME", "hub, with --license other: its name")] = None,
     license_link: Annotated[str | None, option("URL", "hub, with --license other: where it is")] = None,
     base_model: Annotated[str | None, option("REPO", _BASE)] = None,

@@ -57,7 +57,7 @@ class ExportConfig:
             raise SettingError("out of range", where="calibration", expected="at least 1", found=str(self.calibration))
 
     @classmethod
-    def for_file(cls, out: Path, *, format: str | None = None, **options: object) -> ExportConfig:  # noqa: A002
+    def for_file(cls, out: Path, *, format: str | None = None, **options: object) -> ExportConfig:  # noqa: A002  # the word for it
         """Return the options for a file, whose name says the format where nothing else does.
 
         Raises:
@@ -69,7 +69,7 @@ class ExportConfig:
         return config
 
     @classmethod
-    def _named(cls, out: Path, format: str | None, options: Mapping[str, object]) -> ExportConfig:  # noqa: A002
+    def _named(cls, out: Path, format: str | None, options: Mapping[str, object]) -> ExportConfig:  # noqa: A002  # the word for it
         if strange := [name for name in options if name not in cls.__dataclass_fields__]:
             expected = ", ".join(cls.__dataclass_fields__)
             raise SettingError("unknown option", where=strange[0], expected=expected)

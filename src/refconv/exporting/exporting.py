@@ -51,7 +51,7 @@ def export(
     model: nn.Module,
     out: Path | str,
     *,
-    format: str | None = None,  # noqa: A002
+    format: str | None = None,  # noqa: A002  # the word for it
     task: str = "classification",
     preprocessing: Mapping[str, Any] | None = None,
     class_names: Sequence[str] = (),
@@ -101,7 +101,7 @@ def export(
 def export_model_folder(
     folder: Path | str,
     out: Path | str,
-    format: str | None = None,  # noqa: A002
+    format: str | None = None,  # noqa: A002  # the word for it
     *,
     data: str | None = None,
     data_dir: str | None = None,
