@@ -79,7 +79,9 @@ def test_progress_names_each_measure_and_how_far_it_is(couple):
     heard = Heard()
     analyse(couple, with_data(), display=heard)
     assert heard.begun == [("movement", 1, 3), ("agreement", 2, 3), ("calibration", 3, 3)]
-    assert heard.told == [("agreement", 40, 40), ("calibration", 40, 80), ("calibration", 80, 80)]
+    batches = (32, 40)
+    told = [("calibration", done, 80) for done in (*batches, *(40 + done for done in batches))]
+    assert heard.told == [*(("agreement", done, 40) for done in batches), *told]
 
 
 def refuse(*arguments, **settings):
