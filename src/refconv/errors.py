@@ -88,11 +88,18 @@ class RefconvError(ValueError):
 
 @contextlib.contextmanager
 def in_one_line(
-    kind: type[RefconvError], what: str, *, where: str, expected: Part = None, remedy: Part = None
+    kind: type[RefconvError],
+    what: str,
+    *,
+    where: str,
+    expected: Part = None,
+    remedy: Part = None,
+    errors: tuple[type[Exception], ...] = (Exception,),
 ) -> Iterator[None]:
     """Say in one line whatever another library raises while it reads a file: what that is depends on the damage.
 
-    Only calls of such libraries belong inside. Errors of ours pass.
+    Only calls of such libraries belong inside, unless ``errors`` names what the block may raise: the rest passes, as
+    errors of ours do.
 
     Raises:
         RefconvError: of the kind that is given.
@@ -108,7 +115,7 @@ def in_one_line(
         yield
     except RefconvError:
         raise
-    except Exception as error:  # parsers of other packages raise anything for damaged content
+    except errors as error:  # by default all: parsers of other packages raise anything for damaged content
         own = type(error).__name__
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         # What systems and libraries say about values is a sentence; the message of a KeyError is not.
