@@ -46,6 +46,18 @@ def printable(text: str, *, lines: bool = False) -> str:
     return "".join(one if one.isprintable() or (lines and one in "\n\t") else _named(one) for one in text)
 
 
+def file_name_text(name: str) -> str:
+    r"""Return the name of a file or folder as text that files of UTF-8 can hold; of other bytes the numbers are shown.
+
+    Names on a Linux disk may hold any bytes. Such text is for people and records: it does not open the file.
+
+    Example:
+        >>> file_name_text("caf\udce9.jpg"), file_name_text("café.jpg")
+        ('caf\\xe9.jpg', 'café.jpg')
+    """
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def _named(character: str) -> str:
     # Spaces of other kinds count as not printable, and do no harm.
     if unicodedata.category(character) == "Zs":
