@@ -1,8 +1,12 @@
 """Remedies of errors."""
 
 import json
+from collections import OrderedDict
 from pathlib import Path
 
+import torch
+
+import refconv
 from refconv.errors import RefconvError, did_you_mean, printable
 
 
@@ -30,3 +34,10 @@ def test_no_command_prints_by_itself():
     """They say, which names control characters."""
     files = Path(__file__).parents[1].glob("src/refconv/cli/*.py")
     assert [file.name for file in files if "typer.echo(" in file.read_text(encoding="utf-8")] == ["saying.py"]
+
+
+def test_a_printed_plan_shows_names_of_layers_written_out():
+    model = torch.nn.Sequential(OrderedDict([("red\x1b[31m\nline", torch.nn.Conv2d(3, 4, 3))]))
+    _heads, row, *rest = str(refconv.plan(model)).splitlines()
+    assert row.startswith("red\\u001b[31m\\nline")
+    assert len(rest) == 1

@@ -46,6 +46,18 @@ def printable(text: str, *, lines: bool = False) -> str:
     return "".join(one if one.isprintable() or (lines and one in "\n\t") else _named(one) for one in text)
 
 
+def file_name_text(name: str) -> str:
+    r"""Return the name of a file or folder as text that files of UTF-8 can hold; of other bytes the numbers are shown.
+
+    Names on a Linux disk may hold any bytes. Such text is for people and records: it does not open the file.
+
+    Example:
+        >>> file_name_text("caf\udce9.jpg"), file_name_text("café.jpg")
+        ('caf\\xe9.jpg', 'café.jpg')
+    """
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def _named(character: str) -> str:
     # Spaces of other kinds count as not printable, and do no harm.
     if unicodedata.category(character) == "Zs":
@@ -88,11 +100,18 @@ class RefconvError(ValueError):
 
 @contextlib.contextmanager
 def in_one_line(
-    kind: type[RefconvError], what: str, *, where: str, expected: Part = None, remedy: Part = None
+    kind: type[RefconvError],
+    what: str,
+    *,
+    where: str,
+    expected: Part = None,
+    remedy: Part = None,
+    errors: tuple[type[Exception], ...] = (Exception,),
 ) -> Iterator[None]:
     """Say in one line whatever another library raises while it reads a file: what that is depends on the damage.
 
-    Only calls of such libraries belong inside. Errors of ours pass.
+    Only calls of such libraries belong inside, unless ``errors`` names what the block may raise: the rest passes, as
+    errors of ours do.
 
     Raises:
         RefconvError: of the kind that is given.
@@ -108,7 +127,7 @@ def in_one_line(
         yield
     except RefconvError:
         raise
-    except Exception as error:  # parsers of other packages raise anything for damaged content
+    except errors as error:  # by default all: parsers of other packages raise anything for damaged content
         own = type(error).__name__
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         # What systems and libraries say about values is a sentence; the message of a KeyError is not.

@@ -116,6 +116,7 @@ def test_version_is_the_installed_one(capsys):
         (["plan", "--model", "test_resnet", "--num-classes", "ten"], "num_classes: wrong type"),
         (["plan", "--model", "test_resnet", "--model-kwargs", "width"], "--model-kwargs: not an entry of a table"),
         (["eval", "runs/nowhere"], "runs/nowhere: no such run"),
+        (["eval", "nowhere"], "nowhere: no such file or folder, and unknown model; expected a run"),
         (["eval", "test_resnet", "--split", "tset", "--data", "digits"], "--split: unknown split"),
         (["merge", "runs/nowhere", "-o", "x"], "runs/nowhere: no such"),
         (["verify", "runs/a", "runs/b"], "runs/a: no such run"),

@@ -1,6 +1,8 @@
 """``refconv predict`` says what the library says, for files and folders, and what it cannot read."""
 
 import json
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -57,6 +59,22 @@ def test_predictions_are_written_on_request(tmp_path, capsys, images, run):
     entries = json.loads((tmp_path / "out/predictions.json").read_text())
     assert [entry["image"] for entry in entries] == [str(path) for path in images]
     assert f"written to {tmp_path / 'out'}" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+@pytest.mark.parametrize("name", [b"caf\xe9\x1b[31m.png", b"n" * 251 + b".png"], ids=["not UTF-8", "255 bytes"])
+def test_predictions_of_files_of_any_name_are_utf_8(tmp_path, capfdbinary, images, run, name):
+    image = images[0].rename(images[0].with_name(os.fsdecode(name)))
+    shown = str(image).replace("\udce9", "\\xe9")
+    command = ["predict", str(tmp_path / "run"), str(image), "--device", "cpu", "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    assert b"\x1b" not in capfdbinary.readouterr().out
+    (entry,) = json.loads((tmp_path / "out/predictions.json").read_bytes().decode())
+    assert entry["image"] == shown
+    assert main([*command, "--json"]) == 0
+    said = capfdbinary.readouterr().out
+    assert b"\x1b" not in said
+    assert json.loads(said.decode())["image"] == shown
 
 
 @pytest.mark.parametrize(

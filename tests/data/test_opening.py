@@ -1,7 +1,9 @@
 """Tests of refconv.data.opening."""
 
 import importlib.util
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -381,3 +383,16 @@ def test_folder_images_refuses_damaged_folders(own_folder, damage, words):
 def test_folder_images_refuses_a_file(own_folder):
     with pytest.raises(DataError, match="no such folder"):
         folder_images(own_folder / "train" / "ant" / "00.png", val_split=0.0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_class_folders_of_any_name_have_names_of_utf_8(tmp_path):
+    names = [b"caf\xe9", b"caf\xc3\xa9", b"n" * 255]
+    for name in names:
+        folder = tmp_path / os.fsdecode(name)
+        folder.mkdir()
+        Image.new("RGB", (4, 4)).save(folder / os.fsdecode(b"\xe9" * 251 + b".png"))
+    images = class_folders(tmp_path)
+    assert set(images.class_names) == {r"caf\xe9", "café", "n" * 255}
+    for index in range(3):
+        assert decoded(images, index, "RGB").size == (4, 4)

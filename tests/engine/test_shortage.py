@@ -1,16 +1,19 @@
 """A run that lacks memory, data or a finite result: one line, and the last checkpoint goes on to the same result."""
 
 import errno
+import json
 import os
+import shutil
 
 import pytest
 import torch
 
+from image_folders import two_classes
 from refconv.engine import Recipe, train
 from refconv.engine.run_record import Course
 from refconv.engine.start import exploded
 from refconv.engine.stepping import Stepper
-from refconv.errors import DataError, RunError, TrainingError
+from refconv.errors import DataError, RefconvError, RefconvWarning, RunError, TrainingError
 from refconv.models.checkpoint import Checkpoint
 from refconv.process.shortage import shortage
 from refconv.tasks.classification.evaluation import ClassificationEvaluation
@@ -98,3 +101,43 @@ def test_only_a_loss_far_above_the_start_is_an_explosion():
 def test_other_errors_are_no_shortage():
     for error in (KeyError("a"), RuntimeError("shape"), FileNotFoundError(errno.ENOENT, "no such file", "a")):
         assert shortage(error) is None
+
+
+def removing(monkeypatch, act, at=2):
+    """Do something before the step after so many."""
+    honest = Stepper.step
+
+    def step(self, number, parts):
+        if number == at:
+            act()
+        return honest(self, number, parts)
+
+    monkeypatch.setattr(Stepper, "step", step)
+
+
+def test_data_removed_while_a_run_trains_is_one_line_with_a_checkpoint(tmp_path, monkeypatch):
+    data, settings = two_classes(tmp_path / "data", (16, 16), count=16), {"img_size": 16, "batch_size": 4}
+    removing(monkeypatch, lambda: shutil.rmtree(data))
+    with pytest.raises(RefconvError, match="No such file|no such|missing") as raised:
+        train(Recipe(**{**RECIPE, **settings, "data": f"folder:{data}"}), tmp_path / "run", show=False)
+    assert "\n" not in str(raised.value)
+    assert str(data) in str(raised.value)
+    assert Checkpoint.load(tmp_path / "run/checkpoint.pt").step >= 2
+
+
+def test_metrics_removed_while_a_run_trains_are_said_and_begin_anew(tmp_path, monkeypatch):
+    removing(monkeypatch, (tmp_path / "run/metrics.jsonl").unlink)
+    with pytest.warns(RefconvWarning, match="metrics.jsonl: was removed while the run trains"):
+        train(Recipe(**RECIPE), tmp_path / "run", show=False)
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert rows
+    assert (tmp_path / "run/record.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["checkpoint.pt", "recipe.toml"])
+def test_a_file_of_a_run_removed_while_it_trains_is_written_again(name, tmp_path, monkeypatch):
+    removing(monkeypatch, (tmp_path / "run" / name).unlink)
+    recipe = Recipe(**RECIPE)
+    train(recipe, tmp_path / "run", show=False)
+    assert Recipe.from_toml(tmp_path / "run/recipe.toml") == recipe
+    assert Checkpoint.load(tmp_path / "run/checkpoint.pt").step == 4

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import refconv
+from refconv.errors import LayerError
 from refconv.gradspace.groups import KernelSpec
 from refconv.gradspace.metric import Metric
 from refconv.layers import find_layers
@@ -228,3 +229,23 @@ def test_other_transformations_take_complex_kernels_too(name):
     expected = model(images(torch.complex128))
     refconv.merge(model)
     assert torch.equal(model(images(torch.complex128)), expected)
+
+
+@pytest.mark.parametrize("scale", ["paper", "normalized", "capped"])
+@pytest.mark.parametrize("settings", [{}, {"damping": 0.1}, {"power": 0.5}, {"order": "layer"}], ids=str)
+@pytest.mark.parametrize("groups", [1, 4], ids=["dense", "depthwise"])
+def test_kernels_so_large_that_their_gram_overflows_are_named_or_stay_finite(groups, settings, scale):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3, groups=groups))
+    with torch.no_grad():
+        model[0].weight.mul_(1e30)
+    refocused = refconv.refocus(copy.deepcopy(model), scale=scale, **settings)
+    assert refocused.refocused
+    optimizer = refconv.RefocusSGD(refconv.param_groups(model, scale=scale, **settings), lr=1e-3)
+    model[0].weight.grad = torch.full_like(model[0].weight, 1e-3)
+    if scale == "paper" and settings.get("power", 1) == 1:
+        with pytest.raises(LayerError, match="^0: its Gram is larger than its numbers can be; .*scale='capped'"):
+            optimizer.step()
+    else:
+        optimizer.step()
+    assert model[0].weight.isfinite().all()

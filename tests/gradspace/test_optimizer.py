@@ -13,7 +13,7 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoi
 import refconv
 from networks import EveryKind
 from operations import Operations
-from refconv.errors import CheckpointError, SettingError
+from refconv.errors import CheckpointError, LayerError, SettingError
 from refconv.fused import slices
 from refconv.gradspace.optimizer import BASE
 from spaces import Case, step
@@ -518,3 +518,18 @@ def test_steps_wait_for_no_number_and_make_no_gram_again():
         optimizer.step()
     assert step_.count("mm", "bmm", "convolution") > 0
     assert step_.count("_local_scalar_dense", "item", "is_nonzero", "unfold", "_linalg_eigh") == 0
+
+
+@pytest.mark.parametrize("groups", [1, 4], ids=["dense", "depthwise"])
+def test_a_kernel_of_another_shape_than_its_base_is_named(groups):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=groups))
+    optimizer = refconv.RefocusSGD(refconv.param_groups(model), lr=0.1, momentum=0.9)
+    step(model, torch.randn(1, 4, 8, 8), optimizer)
+    optimizer.zero_grad()
+    model[0].weight.data = torch.randn(4, 4 // groups, 5, 5)
+    model[0](torch.randn(1, 4, 8, 8)).mean().backward()
+    shapes = rf"expected \[4, {4 // groups}, 3, 3\], found \[4, {4 // groups}, 5, 5\]"
+    for act in (optimizer.step, lambda: optimizer.clip_grad_norm_(1.0)):
+        with pytest.raises(LayerError, match=f"^0, a kernel of RefocusSGD: .*{shapes}; make a new optimizer"):
+            act()

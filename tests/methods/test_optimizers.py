@@ -99,6 +99,10 @@ def test_optimizer_arguments_are_handed_over():
         ),
         ({"opt": "adahessian"}, "opt: adahessian needs second derivatives"),
         ({"opt_kwargs": {"wings": 2}}, "opt: sgd does not take these settings; found .*wings"),
+        (
+            {"opt": "adamw", "opt_kwargs": {"bases": "cpu"}},
+            "opt_kwargs bases: only RefocusSGD, which trains in gradient space, .* found the optimizer adamw; method",
+        ),
     ],
 )
 def test_an_impossible_optimizer_is_refused(settings, words):

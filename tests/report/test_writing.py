@@ -80,6 +80,23 @@ def test_pairs_that_do_not_belong_together_are_refused(tmp_path, pairs, line):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (IndexError("list index out of range"), RunError),
+        (ZeroDivisionError("division by zero"), RunError),
+        (TypeError("of a bug"), TypeError),
+    ],
+    ids=["index", "division", "bug"],
+)
+def test_contradictions_are_a_line_and_bugs_stay_bugs(error, kind, tmp_path):
+    def draws(pairs):
+        raise error
+
+    with pytest.raises(kind, match="numbers of an analysis contradict" if kind is RunError else "of a bug"):
+        write_report([pair()], tmp_path / "report.html", sections=[draws])
+
+
 def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
     path = tmp_path / "report.html"
     path.write_text("old")

@@ -15,7 +15,7 @@ from refconv.cli import options
 from refconv.cli.options import PREPROCESSING, REFERENCE, flag, option, switch, with_recipe_flags
 from refconv.cli.saying import say
 from refconv.cli.volume import note
-from refconv.errors import ModelError, RunError, SettingError, printable
+from refconv.errors import ModelError, RunError, SettingError, file_name_text, printable
 from refconv.process.volume import quiet
 from refconv.recipe.fields import WORKERS
 
@@ -101,7 +101,7 @@ def predict(
         note(f"images: {preprocessing}")
     found = []
     for file, prediction in predictions(opened, files, device=choose_device(device), threshold=threshold):
-        line = json.dumps({"image": str(file), **prediction.content}, ensure_ascii=False)
+        line = json.dumps({"image": file_name_text(str(file)), **prediction.content}, ensure_ascii=False)
         say(line if as_json else printable(f"{file}: {prediction.words}"))
         found.append((file, prediction))
     if out is not None:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from refconv.errors import DataError, in_one_line
+from refconv.errors import DataError, file_name_text, in_one_line
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
 """The formats that are read, under PIL's names; JPEG includes MPO, PPM includes PGM and PBM."""
@@ -207,7 +207,7 @@ def class_folders(root: Path, extensions: tuple[str, ...] = EXTENSIONS) -> FileI
         paths += found
         counts.append(len(found))
     labels = torch.repeat_interleave(torch.arange(len(classes)), torch.tensor(counts))
-    return FileImages(PathTable(paths), labels, tuple(classes))
+    return FileImages(PathTable(paths), labels, tuple(map(file_name_text, classes)))
 
 
 def images_below(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> list[str]:

@@ -240,4 +240,6 @@ def _write(folder: RunFolder, setup: Setup, state: dict[str, Tensor], record: Ru
         certificate=record.certificate,
         model=shipped,
     )
+    if not folder.recipe_file.is_file():  # removed while the run trained; without it the folder cannot be read
+        write_whole(folder.recipe_file, setup.recipe.to_toml(versions()).encode())
     write_whole(folder.record_file, record.file_text().encode())

@@ -43,6 +43,8 @@ class Metrics:
         """Write one line."""
         values = {name: n if n is not None and math.isfinite(n) else None for name, n in numbers.items()}
         with writing(self._path):
+            if not self._path.exists():
+                self._begin_anew()
             line = json.dumps({"kind": kind, "step": step, "epoch": round(epoch, 4), **values}) + "\n"
             self._file.write(line)
             self._file.flush()
@@ -50,6 +52,14 @@ class Metrics:
         if self._loggers is not None:
             finite = {name: value for name, value in values.items() if value is not None}
             self._loggers.metrics(kind, step=step, epoch=epoch, values=finite)
+
+    def _begin_anew(self) -> None:
+        """Go on in a new file where the one that is open was removed, so that later lines are not lost with it."""
+        anew = self._path.open("a", encoding="utf-8")  # before the other is closed: the folder may be gone too
+        self._file.close()
+        self._file, self._hashed = anew, hashlib.sha256()
+        message = "was removed while the run trains: the curves of this run begin here"
+        warnings.warn(f"{self._path}: {message}", RefconvWarning, stacklevel=3)
 
     def hash(self) -> str:
         """Return the SHA-256 of what metrics.jsonl holds, for a checkpoint."""

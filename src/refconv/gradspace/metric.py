@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from math import prod
 from typing import Any, cast
 
 import torch
@@ -44,7 +45,18 @@ class Metric(ABC):
         self.root: Tensor | None = None  # c_S [b, 1, 1], None where all are one
         self.shift: Tensor | None = None  # what damping adds to G / c_S^2 [b, 1, 1], where no Grams are stored
         self.mask = local(base) != 0 if geometry.zeros == "keep" else None
+        if geometry.scale == "paper":  # the other scales divide the Gram by about its own size
+            self._check_size(geometry, base)
         self._prepare(base)
+
+    def _check_size(self, geometry: KernelSpec, base: Tensor) -> None:
+        """Refuse a base with entries so large that those of its Gram to the power might overflow."""
+        squares = sum_of_parts(real_parts(local(base)).double().square().sum(), base)
+        trace = float(squares) * prod(geometry.map_size) * (1 + geometry.damping)  # of all blocks, or more
+        if (largest := trace**geometry.power) > torch.finfo(self.dtype).max:
+            what, expected = "its Gram is larger than its numbers can be", f"at most {torch.finfo(self.dtype).max:.3g}"
+            remedy = "scale='capped' divides the Gram by its size; or load valid weights"
+            raise LayerError(what, where=self.layer, expected=expected, found=f"up to {largest:.3g}", remedy=remedy)
 
     @staticmethod
     def of(geometry: KernelSpec, base: Tensor) -> Metric:

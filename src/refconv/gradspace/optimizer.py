@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import partial
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor
@@ -259,6 +259,8 @@ class RefocusSGD(SGD):
 
     def _metric(self, parameter: Tensor) -> Metric:
         metric, base = self._metrics.get(parameter), self._base(parameter)
+        if parameter.shape != base.shape:
+            self._refuse_shape(parameter, base)
         if metric is None or metric.device != parameter.device:  # where the model has moved since
             geometry = self._geometries[parameter]
             base = base.to(parameter.device)
@@ -267,6 +269,11 @@ class RefocusSGD(SGD):
                 metric.base = base = kept(base, self.bases, geometry.label)
             self.state[parameter][BASE] = base
         return metric
+
+    def _refuse_shape(self, parameter: Tensor, base: Tensor) -> NoReturn:
+        what, remedy = "the kernel has another shape than its base", "make a new optimizer after changes of a model"
+        where, expected, found = self._geometries[parameter].label, *(str(list(one.shape)) for one in (base, parameter))
+        raise LayerError(what, where=f"{where}, a kernel of RefocusSGD", expected=expected, found=found, remedy=remedy)
 
     def _base(self, parameter: Tensor) -> Tensor:
         """Return the base of a kernel; if it has none yet, it becomes one."""

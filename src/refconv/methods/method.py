@@ -23,6 +23,7 @@ from refconv.surgery import Plan, plan_of, rebase
 
 #: Optimizers of timm's that are torch's and have a fused form
 _FUSED = {"sgd", "nesterov", "momentum", "adam", "adamw"}
+_OF_REFOCUS_SGD = ("bases",)  # settings in ``opt_kwargs`` that no other optimizer has
 _SHARED_WITH_TIMM = ("opt", "lr", "weight_decay", "momentum", "filter_bias_and_bn", "layer_decay")
 
 
@@ -112,6 +113,10 @@ def make_optimizer(model: nn.Module, recipe: Recipe, *, exempt: Collection[str] 
         exempt: names of parameters that do not decay.
         fused: take the fused form of torch's optimizer, where it has one and the recipe does not say.
     """
+    if own := [name for name in _OF_REFOCUS_SGD if name in recipe.opt_kwargs]:
+        remedy = "method = refocus with space = gradient, or leave it out"
+        what, found = "only RefocusSGD, which trains in gradient space, takes this", f"the optimizer {recipe.opt}"
+        raise RecipeError(what, where=f"opt_kwargs {own[0]}", expected="RefocusSGD", found=found, remedy=remedy)
     with checked(model, recipe):
         groups = parameter_groups(model, recipe, exempt) if exempt or recipe.kernel_lr_scale != 1 else model
         shared = {name: getattr(recipe, name) for name in _SHARED_WITH_TIMM}

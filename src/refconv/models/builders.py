@@ -19,6 +19,7 @@ from refconv.errors import ModelError, RefconvError, did_you_mean
 from refconv.models.weights import classifier_names, load_state, start_anew
 from refconv.named_code import trust
 
+UNKNOWN = "unknown model"  #: What errors say of a name that nothing is known by
 TIMM_SOURCES = ("local-dir", "hf-hub")  #: Prefixes that timm resolves itself
 
 TASK_SOURCES = {
@@ -112,7 +113,7 @@ def _build_timm(name: str, pretrained: bool, arguments: dict[str, Any]) -> nn.Mo
         expected = "a timm name, torchvision:NAME, module:function, local-dir:FOLDER, detector:HEAD, smp:NAME or "
         expected += "spandrel:FILE"
         remedy = did_you_mean(name.split(".")[0], timm.list_models())
-        raise ModelError("unknown model", where=name, expected=expected, remedy=remedy)
+        raise ModelError(UNKNOWN, where=name, expected=expected, remedy=remedy)
     with _explained(name, "timm", pretrained=pretrained):
         model = cast(nn.Module, timm.create_model(name, pretrained=pretrained, **arguments))
     if pretrained:
@@ -135,7 +136,7 @@ def _build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) -
 
     where = f"torchvision:{name}"
     if name not in models.list_models():
-        raise ModelError("unknown model", where=where, remedy=did_you_mean(name, models.list_models()))
+        raise ModelError(UNKNOWN, where=where, remedy=did_you_mean(name, models.list_models()))
     if arguments.pop("in_chans", 3) != 3:
         raise ModelError("torchvision's models take 3 channels", where=where, remedy="give --in-chans 3")
     for kind, home in _OF_TORCHVISION.items():

@@ -12,7 +12,7 @@ from torch import nn
 from refconv.data.class_names import library_names
 from refconv.data.preprocessing import FLAGS, IMAGE_MODES, Preprocessing, Statement, resolve, stated_size
 from refconv.errors import CheckpointError, DataError, ModelError, SettingError
-from refconv.models.builders import unavailable
+from refconv.models.builders import UNKNOWN, unavailable
 from refconv.models.creation import ModelSpec, create_model, restore
 from refconv.models.exported import SUFFIXES, ExportedModel, open_runtime, stated_by_file
 from refconv.models.model_folder import LOCAL, Located, load_model_folder, locate, read_config
@@ -127,6 +127,10 @@ def _open(reference: str, *, pretrained: bool, model: str | None, like: Opened |
     try:
         return _build(reference, like, pretrained=pretrained)
     except ModelError as error:
+        if error.what == UNKNOWN and ":" not in reference:  # a name without a slash may be meant as a folder
+            what, remedy = f"no such file or folder, and {UNKNOWN}", error.remedy or "check the path"
+            expected = f"a run, a model folder, a file, or {error.expected}"
+            raise ModelError(what, where=reference, expected=expected, remedy=remedy) from error
         if not pretrained or not _buildable(reference, like):
             raise
         remedy = "give its weights as a file and the name by --model; for structure alone, verify --no-pretrained"

@@ -13,7 +13,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from refconv.errors import RecipeError, did_you_mean
+from refconv.errors import RecipeError, did_you_mean, file_name_text
 
 
 def setting(
@@ -63,6 +63,9 @@ def coerced(name: str, hint: Any, value: Any) -> Any:
             float(value) if isinstance(value, float) or abs(value) < _FLOAT64 else math.inf if value > 0 else -math.inf
         )
     elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        if isinstance(value, str) and (shown := file_name_text(value)) != value:
+            what, remedy = "a name that is not UTF-8, which no recipe can hold", "rename the file or folder"
+            raise RecipeError(what, where=name, expected="a text of UTF-8", found=shown, remedy=remedy)
         return value
     raise RecipeError("wrong type", where=name, expected=expected, found=repr(value))
 

@@ -23,6 +23,7 @@ from refconv.report.sections import SECTIONS
 
 MOST = 6  # pairs that have a colour of their own
 LIMIT = 5_000_000  # bytes that a page may have
+_CONTRADICTION = (ArithmeticError, LookupError, ValueError)  # what drawing raises for such numbers; others are bugs
 _FEWEST = 3  # options of a choice that are always kept
 Draws = Callable[[Sequence[ModelPair]], Section | None]
 """A section of the page, made of the pairs' records; None if no pair has them."""
@@ -117,7 +118,8 @@ def write_report(
     model = facts.model.rpartition(":")[2]
     # Numbers of one record that contradict one another are found where they are drawn.
     names, remedy = " and ".join(pair.name for pair in pairs), "analyse again by this version"
-    with in_one_line(RunError, "the numbers of an analysis contradict one another", where=names, remedy=remedy):
+    what = "the numbers of an analysis contradict one another"
+    with in_one_line(RunError, what, where=names, remedy=remedy, errors=_CONTRADICTION):
         found = told(SECTIONS if sections is None else sections, pairs)
         whole = page.Page(
             title=title or f"What changed in {model}", model=model, start=facts.before.reference,

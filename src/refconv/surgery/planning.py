@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from refconv.config import GramConfig, RefocusConfig, RefocusSettings, TransformConfig
-from refconv.errors import SettingError
+from refconv.errors import SettingError, printable
 from refconv.layers import Choice, find_layers, functional_convolutions, select_trained
 from refconv.parametrizations import TRANSFORMS, config_of, layout_at
 from refconv.records import Record
@@ -232,7 +232,7 @@ def _cells(row: PlanRow) -> tuple[str, ...]:
     blocks = f"{row.blocks:,}" if row.slices == 1 else f"{row.blocks:,} of {row.slices}"
     shape, taps = (" x ".join(map(str, sizes)) for sizes in (row.shape, row.map_size))
     last = ("", row.skipped) if row.skipped is not None else (taps, f"{row.extra_parameters:,}")
-    return row.layer or "(the model)", kind, shape, last[0], blocks, last[1]
+    return printable(row.layer) or "(the model)", kind, shape, last[0], blocks, last[1]
 
 
 @dataclass(frozen=True)

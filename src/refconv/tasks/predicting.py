@@ -14,7 +14,7 @@ import torch
 from refconv.data.arrays import ARRAYS, SOUNDS, fitted, is_tensor_file
 from refconv.data.images import EXTENSIONS, FileImages, PathTable, decode, images_below
 from refconv.data.opening import of_images
-from refconv.errors import DataError
+from refconv.errors import DataError, file_name_text
 from refconv.models.model_input import channels_of
 from refconv.models.opening import Opened, input_of
 from refconv.models.run_folder import AGAIN, writing
@@ -84,7 +84,7 @@ def save_predictions(folder: Path, found: Sequence[tuple[Path, Prediction]]) -> 
         names: set[str] = set()
         entries = []
         for file, prediction in found:
-            entry = {"image": str(file), **prediction.content}
+            entry = {"image": file_name_text(str(file)), **prediction.content}
             for kind, ending in (("picture", ".png"), ("mask", ".mask.png")):
                 made = getattr(prediction, kind)
                 if made is not None:
