@@ -58,6 +58,7 @@ def findings(records: Sequence[Comparison], robustness_rows: Sequence[Mapping[st
     known = {record.name: record for record in records}
     parts = [
         ("Is there a gain that is more than the extra training?", goal(known)),
+        ("Do trained networks from outside gain, and from what?", _with(known, "adaptation", outside)),
         ("What explains the differences?", _with(known, "contenders", explanation)),
         ("Does it matter how well the base was trained?", _with(known, "base_strength", base_strength)),
         ("Which settings matter?", _with(known, "ablations", settings)),
@@ -171,6 +172,25 @@ def explanation(record: Comparison) -> str:
         "If refocusing only changed how fast each layer learns, then `lr_scaled`, a plain network whose layers learn "
         "at the rate that the mean eigenvalue of their Gram gives, would do the same. Refocusing and this control "
         f"differ, with an interval that excludes zero, on {differing} of {len(control)} architectures.\n\n{table(rows)}"
+    )
+
+
+def outside(record: Comparison) -> str:
+    """Compare refocusing on trained networks from outside with plain training, tuned rates and rates per layer.
+
+    Args:
+        record: the study of adaptation.
+    """
+    found = _over_architectures(record, "refocus")
+    gains = sum(map(reached, found))
+    others = ("plain-rates", "lr_scaled", "inverse")
+    pairs = [*((name, _PLAIN) for name in ("refocus", *others)), *(("refocus", name) for name in others)]
+    return (
+        f"Adapted to 500 shifted images, refocusing gains at least {100 * WANTED:g} points over plain training at its "
+        f"tuned uniform rate, with an interval that excludes zero, on {gains} of {len(found)} networks. `plain-rates` "
+        "tunes the rate of the kernels apart from that of norms and classifier, `lr_scaled` moves the kernels of each "
+        "layer at the mean speed of refocusing, and `inverse` moves them away from what the kernels of a layer "
+        f"share.\n\n{table(_rows(record, pairs))}"
     )
 
 

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pages import ROOT, replace_part, table
 
 import refconv
+from pages import ROOT, replace_part, table
 from refconv.analysis import timing
 from refconv.analysis.analysing import read_facts
 from refconv.analysis.evidence import AnalysisConfig
@@ -91,7 +91,7 @@ def main() -> None:
     found = {name: measured(run, bound) for name, run in zip(NETWORKS, runs, strict=True)}
     about = {"torch": torch.__version__.split("+")[0], "machine": platform.machine(), "bound": bound}
     RECORD.write_text(json.dumps({**about, "networks": found}, indent=1) + "\n", encoding="utf-8")
-    replace_part(PAGE, "report-time", shown(json.loads(RECORD.read_text(encoding="utf-8"))))
+    replace_part(PAGE, "report_time", shown(json.loads(RECORD.read_text(encoding="utf-8"))))
 
 
 if __name__ == "__main__":

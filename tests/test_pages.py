@@ -37,6 +37,19 @@ def test_readme_and_home_page_show_the_verdict_of_the_studies():
         assert f"]({link})" in shown
 
 
+def test_results_open_with_the_regimes_of_the_records():
+    results, regimes = script("results"), script("regimes")
+    records = results.read_records(results.RECORDS)
+    index = (DOCS / "results" / "index.md").read_text(encoding="utf-8")
+    assert figures(regimes.sentences(records)) == figures(index[index.index("* **Small") : index.index("Each study")])
+    rows = regimes.rows(records)
+    assert {row.study for row in rows} == {"main", *regimes.OUTSIDE}
+    cells = {(record.name, cell.architecture, cell.method): cell.values for record in records for cell in record.cells}
+    for row in rows:
+        refocused, plain = (cells[row.study, row.architecture, name]["top1"] for name in ("refocus", "plain"))
+        assert row.interval.mean == pytest.approx(sum(refocused) / len(refocused) - sum(plain) / len(plain), abs=1e-12)
+
+
 def test_readme_shows_the_recorded_demo():
     record = ImproveRecord.read(ROOT / "benchmarks" / "demo.json")
     assert figures(part("README.md", "demo")) == figures(markdown(record))
@@ -49,6 +62,15 @@ def test_no_generated_part_is_empty(page):
     names = re.findall(r"<!-- generated: (\w+)", text)
     assert names
     assert all(part(page, name).strip() for name in names)
+
+
+@pytest.mark.parametrize(
+    ("name", "page", "of"),
+    [("step_shares", "docs/math.md", "step_shares"), ("report_time", "docs/analysis.md", "report_time")],
+)
+def test_pages_of_mathematics_and_analysis_show_their_records(name, page, of):
+    record = json.loads((ROOT / "benchmarks" / f"{name}.json").read_text(encoding="utf-8"))
+    assert figures(part(page, of)) == figures(script(name).shown(record))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,121 @@
+"""Where refocusing helps: studies side by side by what a network is trained on, in one figure and three sentences.
+
+A regime is a kind of data beside that of the base. Within it stand the architectures of its studies, by the form of
+their convolutions. Differences are refocusing, scaled as published, minus plain training at its best uniform rate.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from findings import difference, reached
+from refconv.studies import Comparison
+from refconv.studies.comparison import MEASURES
+from refconv.studies.statistics import Interval
+
+OUTSIDE = ("adaptation", "adaptation_few")
+"""Studies of networks that were trained elsewhere; the others use small networks trained here."""
+
+_REGIMES = {"small networks, the data of the base": ("main",), "networks from outside, few shifted images": OUTSIDE}
+_FORMS = {
+    "depthwise": ("mobilenet", "convnext", "signal"),
+    "grouped": ("resnext",),
+    "dense": ("resnet", "resnet20", "resnet32", "resnet44", "resnet56"),
+}
+_COLOURS = {"dense": "#1b6ca8", "grouped": "#b8860b", "depthwise": "#7a3b8f"}
+_MARKS = {"dense": "o", "grouped": "s", "depthwise": "^"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A difference to plain training, and where it was found."""
+
+    regime: str
+    study: str
+    architecture: str
+    form: str
+    interval: Interval
+
+
+def rows(records: Sequence[Comparison], method: str = "refocus", other: str = "plain") -> list[Row]:
+    """Return the differences in top-1 of a method and another one, by regime."""
+    known = {record.name: record for record in records}
+    found = []
+    for regime, studies in _REGIMES.items():
+        for record in (known[name] for name in studies if name in known):
+            for architecture in dict.fromkeys(cell.architecture for cell in record.cells):
+                interval = difference(record, architecture, method, other, "top1")
+                form = next(form for form, names in _FORMS.items() if architecture in names)
+                if interval is not None:
+                    found.append(Row(regime, record.name, architecture, form, interval))
+    return found
+
+
+def sentences(records: Sequence[Comparison]) -> str:
+    """Return what the figure says, and what is left against rates that are tuned for kernels or set by layer."""
+    found = rows(records)
+    words = []
+    for regime in dict.fromkeys(row.regime for row in found):
+        own = [row.interval for row in found if row.regime == regime]
+        better, worse = (sum(interval.side == side for interval in own) for side in (1, -1))
+        gains = sum(map(reached, own))
+        span = " to ".join(
+            MEASURES["top1"].shown(pick(value.mean for value in own), signed=True) for pick in (min, max)
+        )
+        words.append(
+            f"* **{regime[0].upper()}{regime[1:]}:** refocusing as published minus plain training at its best rate is "
+            f"{span} points of top-1; the interval excludes zero for the better in {better} and for the worse in "
+            f"{worse} of {len(own)} comparisons, {gains} of them gains of at least 0.3 points."
+        )
+    rates = []
+    for other, what in (("plain-rates", "two tuned rates"), ("lr_scaled", "one rate for each layer")):
+        own = [row.interval for row in rows(records, other=other) if row.study in OUTSIDE]
+        better, worse = (sum(interval.side == side for interval in own) for side in (1, -1))
+        rates.append(f"against {what} it is better in {better} and worse in {worse} of {len(own)}")
+    if any(row.study in OUTSIDE for row in found):
+        words.append(f"* **What is left of it there:** {', and '.join(rates)}, with intervals that exclude zero.")
+    return "\n".join(words)
+
+
+def draw(records: Sequence[Comparison], path: Path) -> None:
+    """Draw the differences with their intervals, a band for each regime."""
+    found = rows(records)
+    factor = MEASURES["top1"].factor
+    with mpl.rc_context({"svg.hashsalt": "refconv", "svg.fonttype": "none", "font.size": 9}):
+        figure = Figure(
+            figsize=(7.2, 1.0 + 0.3 * (len(found) + len({row.regime for row in found}))), layout="constrained"
+        )
+        FigureCanvasAgg(figure)
+        panel = figure.subplots()
+        panel.axvline(0, color="black", linewidth=0.8)
+        ticks: list[tuple[int, str]] = []
+        height, regime = 0, ""
+        for row in found:
+            if row.regime != regime:
+                regime = row.regime
+                panel.text(0.01, height, regime, transform=panel.get_yaxis_transform(), weight="bold", va="center")
+                height += 1
+            interval, colour = row.interval, _COLOURS[row.form]
+            if interval.low is not None and interval.high is not None:
+                panel.plot([factor * interval.low, factor * interval.high], [height, height], color=colour)
+            fill = "full" if interval.side else "none"
+            panel.plot([factor * interval.mean], [height], _MARKS[row.form], color=colour, fillstyle=fill)
+            ticks.append((height, f"{row.architecture} ({row.form}), {row.study}"))
+            height += 1
+        panel.set_yticks(*zip(*ticks, strict=True))
+        panel.invert_yaxis()
+        panel.set_xlabel(
+            "top-1 of refocusing minus plain training, points\n(95 % intervals over seeds; filled marks: zero excluded)"
+        )
+        panel.grid(axis="x", linewidth=0.3)
+        panel.spines[["top", "right"]].set_visible(False)
+        content = io.BytesIO()
+        figure.savefig(content, format="svg", metadata={"Date": None})
+    path.write_bytes(content.getvalue())
