@@ -43,7 +43,11 @@ def printable(text: str, *, lines: bool = False) -> str:
         >>> printable("cat\x1b[31m\u202e"), printable("a\tb"), printable("one\ntwo", lines=True)
         ('cat\\u001b[31m\\u202e', 'a\\tb', 'one\ntwo')
     """
-    return "".join(one if one.isprintable() or (lines and one in "\n\t") else _named(one) for one in text)
+    if text.isprintable():
+        return text
+    return re.sub(
+        r"[^ -~]", lambda one: one[0] if one[0].isprintable() or (lines and one[0] in "\n\t") else _named(one[0]), text
+    )
 
 
 def file_name_text(name: str) -> str:
