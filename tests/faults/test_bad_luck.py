@@ -9,6 +9,7 @@ import pytest
 
 from image_folders import two_classes
 from refconv.models.checkpoint import Checkpoint
+from refconv.models.model_folder import load_model_folder
 from run_results import same_result
 from small_runs import NETWORK, TRAIN
 
@@ -89,6 +90,29 @@ def test_two_processes_that_start_one_run_leave_one_whole_run(base, tmp_path, fi
     assert len(words.splitlines()) == 1
     same_result(base, tmp_path / "run")
     figures("of two processes that start the same run one wins and the other gets a line", 1, 1)
+
+
+WRITERS = {
+    "merge": ["merge", "{base}", "--out", "{out}"],
+    "adopt": ["adopt", "{base}/model", "--model", NETWORK[1], *NETWORK[2:], "--out", "{out}"],
+    "export": ["export", "{base}", "--format", "hub", "--license", "mit", "--out", "{out}"],
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_two_processes_that_write_one_model_leave_one_whole_model(name, base, tmp_path, figures):
+    out = tmp_path / "out"
+    arguments = [part.format(base=base, out=out) for part in WRITERS[name]]
+    command = [sys.executable, "-m", "refconv", *arguments]
+    pair = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    ends = sorted((process.communicate()[1], process.returncode) for process in pair)
+    assert sorted(status for _, status in ends) == [0, 2], ends
+    words = next(said for said, status in ends if status)
+    assert re.search("is in use by another process|exists already", words)
+    assert len(words.splitlines()) == 1
+    load_model_folder(out)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+    figures("of two processes that write one model one wins and the other gets a line", 1, 1)
 
 
 # After so many steps: resident memory in kB and open files, from the kernel.
