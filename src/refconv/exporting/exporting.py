@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from refconv.data.preprocessing import Preprocessing
-from refconv.errors import DataError, ModelError, RefconvError, RunError, SettingError
+from refconv.errors import DataError, ModelError, RefconvError, RunError, SettingError, lacks_memory
 from refconv.exporting.checking import TOLERANCE, compared, inputs_of
 from refconv.exporting.config import HUB, ExportConfig
 from refconv.exporting.formats import operations, opset_of, write
@@ -307,6 +307,8 @@ def _of_another_size(network: Deployed, example: Tensor, free: Mapping[int, str]
         with torch.no_grad():
             network(images)
     except (RuntimeError, ValueError, AssertionError) as error:
+        if lacks_memory(error):
+            raise
         what, remedy = "the network takes images of one size", "leave it out"
         raise ModelError(what, where="dynamic_size", found=str(error).partition("\n")[0], remedy=remedy) from error
     return images

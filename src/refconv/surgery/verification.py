@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.utils import _pytree as pytree
 
-from refconv.errors import ModelError, RefconvError, printable
+from refconv.errors import ModelError, RefconvError, lacks_memory, printable
 from refconv.layers import dotted, find_layers, lists_of
 from refconv.records import Record
 from refconv.surgery.outputs import Distance, distance, largest_difference, leaves
@@ -220,6 +220,8 @@ def _output(model: nn.Module, batch: Any) -> Any:
     except RefconvError:
         raise
     except Exception as error:
+        if lacks_memory(error):
+            raise
         raise _not_run(model, batch, error) from error
 
 
