@@ -67,6 +67,7 @@ class Forks:
         """End the first process."""
         self._server.stdin.close()
         self._server.wait()
+        self._server.stdout.close()
 
 
 def _serve():

@@ -4,10 +4,11 @@ import json
 from collections import OrderedDict
 from pathlib import Path
 
+import pytest
 import torch
 
 import refconv
-from refconv.errors import RefconvError, did_you_mean, printable
+from refconv.errors import CheckpointError, RefconvError, did_you_mean, in_one_line, printable
 
 
 def test_did_you_mean_names_close_words_only():
@@ -41,3 +42,17 @@ def test_a_printed_plan_shows_names_of_layers_written_out():
     _heads, row, *rest = str(refconv.plan(model)).splitlines()
     assert row.startswith("red\\u001b[31m\\nline")
     assert len(rest) == 1
+
+
+def _read(error):
+    with in_one_line(CheckpointError, "damaged", where="a.pt", expected="a whole file", remedy="copy the file again"):
+        raise error
+
+
+@pytest.mark.parametrize("error", [MemoryError("no"), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_a_file_that_memory_is_too_small_for_is_not_called_damaged(error):
+    words = r"^a\.pt: out of memory; found .*; free memory; if there is enough, copy the file again$"
+    with pytest.raises(CheckpointError, match=words):
+        _read(error)
+    with pytest.raises(CheckpointError, match="^a.pt: damaged; expected a whole file, found nothing there; copy"):
+        _read(ValueError("nothing there"))

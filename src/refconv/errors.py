@@ -43,7 +43,11 @@ def printable(text: str, *, lines: bool = False) -> str:
         >>> printable("cat\x1b[31m\u202e"), printable("a\tb"), printable("one\ntwo", lines=True)
         ('cat\\u001b[31m\\u202e', 'a\\tb', 'one\ntwo')
     """
-    return "".join(one if one.isprintable() or (lines and one in "\n\t") else _named(one) for one in text)
+    if text.isprintable():
+        return text
+    return re.sub(
+        r"[^ -~]", lambda one: one[0] if one[0].isprintable() or (lines and one[0] in "\n\t") else _named(one[0]), text
+    )
 
 
 def file_name_text(name: str) -> str:
@@ -98,6 +102,28 @@ class RefconvError(ValueError):
         super().__init__(printable(" ".join(line.split())))
 
 
+# How torch and oneDNN say that an allocation failed; oneDNN cannot create a primitive that it has described where there
+# is no memory for its code.
+_NO_MEMORY = re.compile(
+    r"can't allocate memory|not enough memory|out of memory|bad_alloc|could not create a memory|out_of_memory"
+    r"|Cannot allocate memory|cannot allocate|could not create a primitive(?! descriptor)",
+    re.IGNORECASE,
+)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Return whether an error says that there is no memory left: then nothing is wrong with what was given.
+
+    Whatever says that a model does not take its input lets such errors pass; the command line makes a line of them.
+
+    Example:
+        >>> lacks_memory(RuntimeError("could not create a primitive")), lacks_memory(RuntimeError("no such shape"))
+        (True, False)
+    """
+    told = isinstance(error, (RuntimeError, OSError)) and _NO_MEMORY.search(str(error))
+    return isinstance(error, MemoryError) or bool(told)
+
+
 @contextlib.contextmanager
 def in_one_line(
     kind: type[RefconvError],
@@ -133,6 +159,9 @@ def in_one_line(
         # What systems and libraries say about values is a sentence; the message of a KeyError is not.
         told = isinstance(error, (OSError, ValueError)) and not isinstance(error, UnicodeError)
         found = " ".join(lines)[:200] if told and lines else f"{own}: {lines[0][:200]}" if lines else own
+        if lacks_memory(error):  # a damaged file may ask for too much
+            rest = "" if remedy is None else f"; if there is enough, {remedy}"
+            raise kind("out of memory", where=where, found=found, remedy=f"free memory{rest}") from error
         raise kind(what, where=where, expected=expected, found=found, remedy=remedy) from error
 
 

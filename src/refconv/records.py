@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from refconv.digests import COPY_AGAIN, DAMAGED, split_digest, with_digest
-from refconv.errors import RecordError
+from refconv.errors import RecordError, file_name_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -55,7 +55,7 @@ class Record:
         cls._former = former or {}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain dictionaries and lists, ready for JSON."""
+        """Return the record as plain dictionaries and lists, ready for JSON; names that are not UTF-8 as text."""
         return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
     def to_json(self) -> str:
@@ -229,7 +229,9 @@ def _plain(value: Any) -> Any:
         return value.to_dict()
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    return {str(key): _plain(item) for key, item in value.items()} if isinstance(value, dict) else value
+    if isinstance(value, str):
+        return file_name_text(value)
+    return {_plain(str(key)): _plain(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def conformed(hint: Any, value: Any) -> Any:

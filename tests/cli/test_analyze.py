@@ -1,10 +1,13 @@
 """``refconv analyze`` gives the records that the library gives, for any two models that can be named."""
 
 import json
+import os
 import re
+import sys
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 
@@ -199,3 +202,25 @@ def test_folders_without_shape_and_texture_are_refused(tmp_path, capsys, pair, n
     sides = ["--before", str(tmp_path / "before"), "--after", str(tmp_path / "after"), "--device", "cpu"]
     assert main(["analyze", *sides, *(str(folder) if one == "FOLDER" else one for one in asked)]) == 2
     assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_image_folders_whose_names_are_not_utf_8_are_analysed_and_records_are_utf_8(tmp_path, capfdbinary):
+    name = os.fsdecode(b"caf\xe9")
+    drawn = np.random.default_rng(0)
+    for folder in (f"train/{name}", "train/b", f"val/{name}", "val/b"):
+        (tmp_path / name / folder).mkdir(parents=True)
+        for index in range(4):
+            image = Image.fromarray(drawn.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+            image.save(tmp_path / name / folder / f"{index}{name}.png")
+    weights, model = tmp_path / "w.pth", str(tmp_path / "model")
+    torch.save(timm.create_model("test_resnet", num_classes=2).state_dict(), weights)
+    assert main(["adopt", str(weights), "--model", "test_resnet", "--img-size", "32", "--out", model]) == 0
+    command = ["analyze", "--before", model, "--after", model, "--only", "agreement", "--seconds", "2"]
+    command += ["--data", f"folder:{tmp_path / name}"]
+    assert main([*command, "--out", str(tmp_path / name / "pair")]) == 0
+    facts = json.loads((tmp_path / name / "pair/pair.json").read_bytes().decode())
+    assert r"caf\xe9" in json.dumps(facts).replace("\\\\", "\\")
+    capfdbinary.readouterr()
+    assert main([*command, "--json"]) == 0
+    json.loads(capfdbinary.readouterr().out.decode())

@@ -4,13 +4,17 @@ import os
 import re
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from image_folders import two_classes
 from refconv.models.checkpoint import Checkpoint
+from refconv.models.model_folder import load_model_folder
 from run_results import same_result
 from small_runs import NETWORK, TRAIN
+from small_studies import changed, write
 
 pytestmark = pytest.mark.faults
 
@@ -55,6 +59,45 @@ def test_a_killed_data_worker_ends_the_run_in_one_line_with_a_checkpoint(tmp_pat
     figures("a killed data worker ends a run in one line, and it is resumed to the undisturbed run's bytes", 1, 1)
 
 
+@pytest.fixture(scope="module")
+def deadly(forks, tmp_path_factory):
+    """A run and a study on data whose workers are killed, and the folder in which the workers note themselves."""
+    folder = tmp_path_factory.mktemp("deadly")
+    (folder / "noted").mkdir()
+    command = ["train", *NETWORK, "--data", "deadly_samples:deadly", "--epochs", "1", "--batch-size", "4", "--workers"]
+    assert forks.run([*command, "0", "--device", "cpu", "--out", folder / "run"]).status == 0
+    recipe = {"data": "deadly_samples:deadly", "batch_size": 4, "device": "cpu", "workers": 1}
+    write(folder, changed(study={"val_split": 0.0, "samples": 100}, base={"samples": 100}, recipe=recipe))
+    return folder
+
+
+WORKING = {
+    "eval": ["eval", "{}/run", "--workers", "1", "--device", "cpu", "--trust"],
+    "compare": ["compare", "{}/study.toml", "--out", "{}/study", "--trust"],
+    "compare, two jobs": ["compare", "{}/study.toml", "--out", "{}/jobs", "--jobs", "2", "--trust"],
+}
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_a_killed_data_worker_ends_a_command_in_one_line_and_leaves_no_process(name, forks, deadly, figures):
+    noted = deadly / "noted"
+    first = f"import os; os.environ['DEADLY'] = {str(noted)!r}"
+    ran = forks.run([part.format(deadly) for part in WORKING[name]], first=first)
+    lines = [line for line in ran.lines if line.startswith("refconv: error: ")]
+    assert (ran.status, len(lines)) == (2, 1), ran.err
+    assert "Traceback" not in ran.err
+    assert "a data worker died" in lines[0]
+    processes = [int(entry.name) for entry in noted.iterdir()]
+    assert len(processes) >= 2
+    end = time.monotonic() + 20
+    while left := [process for process in processes if Path(f"/proc/{process}").exists()]:
+        assert time.monotonic() < end, left
+        time.sleep(0.05)
+    for entry in noted.iterdir():
+        entry.unlink()
+    figures("a killed data worker ends a command in one line and leaves no process", 1, 1)
+
+
 def test_a_log_on_a_full_disk_does_not_end_a_run(forks, base, tmp_path, figures):
     ran = forks.run([*TRAIN, "--out", tmp_path / "run"], out="/dev/full")
     assert ran.status == 0, ran.err
@@ -89,6 +132,69 @@ def test_two_processes_that_start_one_run_leave_one_whole_run(base, tmp_path, fi
     assert len(words.splitlines()) == 1
     same_result(base, tmp_path / "run")
     figures("of two processes that start the same run one wins and the other gets a line", 1, 1)
+
+
+# So many MiB of address space more than a process has when its command begins.
+LIMIT = """
+import os, resource
+from refconv.cli import app
+honest = app.main
+def main(arguments):
+    with open("/proc/self/statm") as file:
+        size = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (size + {more} * 2**20, resource.RLIM_INFINITY))
+    return honest(arguments)
+app.main = main
+"""
+LIMITED = {
+    "train": [*TRAIN, "--out", "{out}"],
+    "export": ["export", "{base}", "--format", "hub", "--license", "mit", "--out", "{out}"],
+    "analyze": ["analyze", "--before", "{base}", "--after", "{base}", "--only", "smoothness"],
+}
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_a_limit_on_memory_is_said_in_one_line(name, forks, base, tmp_path, figures):
+    """How much a command needs differs by machine, and where there is enough it succeeds.
+
+    With more than this, training ends inside of a native library now and then, by a signal and without a word.
+    """
+    ends = []
+    for more in (0, 1):
+        arguments = [part.format(base=base, out=tmp_path / str(more)) for part in LIMITED[name]]
+        ran = forks.run(arguments, first=LIMIT.format(more=more))
+        ends.append(ran.status)
+        if ran.status:
+            assert ran.status == 2, ran.err
+            (line,) = (one for one in ran.lines if one.startswith("refconv: error: "))
+            assert "out of memory" in line
+            assert "free memory" in line
+            assert "Traceback" not in ran.err
+    assert ends[0] == 2
+    figures("a limit on memory is said in one line", len(ends), len(ends))
+
+
+WRITERS = {
+    "merge": ["merge", "{base}", "--out", "{out}"],
+    "adopt": ["adopt", "{base}/model", "--model", NETWORK[1], *NETWORK[2:], "--out", "{out}"],
+    "export": ["export", "{base}", "--format", "hub", "--license", "mit", "--out", "{out}"],
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_two_processes_that_write_one_model_leave_one_whole_model(name, base, tmp_path, figures):
+    out = tmp_path / "out"
+    arguments = [part.format(base=base, out=out) for part in WRITERS[name]]
+    command = [sys.executable, "-m", "refconv", *arguments]
+    pair = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    ends = sorted((process.communicate()[1], process.returncode) for process in pair)
+    assert sorted(status for _, status in ends) == [0, 2], ends
+    words = next(said for said, status in ends if status)
+    assert re.search("is in use by another process|exists already", words)
+    assert len(words.splitlines()) == 1
+    load_model_folder(out)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+    figures("of two processes that write one model one wins and the other gets a line", 1, 1)
 
 
 # After so many steps: resident memory in kB and open files, from the kernel.

@@ -301,3 +301,14 @@ def test_verify_reads_certificates_of_before_there_were_values():
     for key in ("values", "unlike", "uncompared"):
         del old[key]
     assert Certificate.from_dict(old).same_structure
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_a_lack_of_memory_is_not_taken_for_a_batch_that_does_not_fit(error):
+    class Large(nn.Module):
+        def forward(self, images):
+            raise error
+
+    with pytest.raises(type(error)) as raised:
+        refconv.verify(Large(), Large(), torch.zeros(1, 3, 8, 8))
+    assert raised.value is error

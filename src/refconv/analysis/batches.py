@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from refconv.errors import DataError, ModelError, SettingError
+from refconv.errors import DataError, ModelError, SettingError, lacks_memory
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -170,9 +170,9 @@ def refused(problem: str, **about: str) -> Iterator[None]:
     """Make a ModelError of what torch raises; too little memory stays what it is."""
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise
     except RuntimeError as error:
+        if lacks_memory(error):
+            raise
         raise ModelError(problem, found=str(error), **about) from error
 
 

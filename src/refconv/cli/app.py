@@ -70,13 +70,13 @@ def _abandon_output() -> None:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    command = typer.main.get_command(app)
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    if given and (named := command.commands.get(given[0])) is not None:  # type: ignore[attr-defined]  # a group's
-        given = [given[0], *spread(named, given[1:])]
-    for line in _strange_variables(command):
-        print(f"refconv: warning: {line}", file=sys.stderr)
     try:
+        command = typer.main.get_command(app)
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        if given and (named := command.commands.get(given[0])) is not None:  # type: ignore[attr-defined]  # a group's
+            given = [given[0], *spread(named, given[1:])]
+        for line in _strange_variables(command):
+            print(f"refconv: warning: {line}", file=sys.stderr)
         with _warnings_as_lines():
             status = command.main(args=given, prog_name="refconv", standalone_mode=False)
             if status == INTERRUPTED:  # so typer says it

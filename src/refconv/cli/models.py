@@ -98,7 +98,7 @@ def merge(
     """
     from refconv.models.model_folder import is_model_folder
     from refconv.models.opening import open_model
-    from refconv.models.run_folder import check_unused
+    from refconv.models.run_folder import check_unused, held
     from refconv.models.weight_files import is_run_checkpoint, weights_file
     from refconv.tasks.model_data import random_input
     from refconv.tasks.registry import task_named
@@ -110,15 +110,14 @@ def merge(
     file = run / "checkpoint.pt" if (run / "checkpoint.pt").is_file() else run
     if flags:
         file = weights_file(file)
-    if "model" in flags and not is_run_checkpoint(file):
-        before, words = _merge_weights(file, flags, out)
-    elif flags:
+    given = "model" in flags and not is_run_checkpoint(file)
+    if flags and not given:
         why = ": a run says itself what its model is" if "model" in flags else " without --model"
         raise SettingError(f"has no effect{why}", where=flag(next(iter(flags))))
-    else:
-        before, words = _merge_run(file, out)
-    written = open_model(str(out))
-    certificate = task_named(written.task).certify(before, written.model, random_input(written, 16))
+    with held(out, "model folder", force=force):
+        before, words = _merge_weights(file, flags, out) if given else _merge_run(file, out)
+        written = open_model(str(out))
+        certificate = task_named(written.task).certify(before, written.model, random_input(written, 16))
     say(certificate.to_json() if as_json else f"{out}: {words}\n{certificate}", nl=not as_json)
     if not (certificate.same_structure and certificate.same_outputs):
         raise typer.Exit(FAILED)

@@ -23,7 +23,7 @@ from refconv.models.metadata import ADOPTED
 from refconv.models.model_folder import check_model_place
 from refconv.models.model_input import NOTHING, of_builder, of_weights
 from refconv.models.opening import Opened, open_model
-from refconv.models.run_folder import check_unused, write_whole
+from refconv.models.run_folder import check_unused, held, write_whole
 from refconv.models.saving import UNCOUNTED, save_opened
 from refconv.models.weight_files import read_weights, weights_file
 from refconv.models.weights import classifier_names, load_state
@@ -140,22 +140,23 @@ def adopt(
     names, named_by = _class_names(opened, kind, tuple(class_names), found)
     opened = dataclasses.replace(opened, class_names=names)
     used = preprocessing_of(opened, kind) if found is None else found.preprocessing
-    save_opened(out, opened, used)
-    written = open_model(str(out))
-    certificate = kind.certify(opened.model, written.model, random_input(written, _CERTIFIED))
-    split, evaluation, why = (None, None, "no data given") if data is None else _evaluated(written, data, data_dir)
-    record = AdoptRecord(
-        folder=str(out), weights=source, sha256=digest, model=written.name, task=task,
-        classes=None if task in UNCOUNTED else _outputs(opened), classes_from=named_by, preprocessing=str(used),
-        recipe=None if data is None else dataclasses.replace(recipe, model=written.name, **_SAID).to_dict(),
-        data=None if found is None else found.info.name, split=split,
-        samples=0 if evaluation is None else evaluation.samples,
-        measures={} if evaluation is None else evaluation.measures(), not_evaluated=why,
-        certificate=certificate, versions=versions(), command=command(),
-    )  # fmt: skip
-    save_opened(out, opened, used, certificate)
-    write_whole(out / ADOPTED, record.file_text().encode())
-    return record
+    with held(out, "model folder", force=force):
+        save_opened(out, opened, used)
+        written = open_model(str(out))
+        certificate = kind.certify(opened.model, written.model, random_input(written, _CERTIFIED))
+        split, evaluation, why = (None, None, "no data given") if data is None else _evaluated(written, data, data_dir)
+        record = AdoptRecord(
+            folder=str(out), weights=source, sha256=digest, model=written.name, task=task,
+            classes=None if task in UNCOUNTED else _outputs(opened), classes_from=named_by, preprocessing=str(used),
+            recipe=None if data is None else dataclasses.replace(recipe, model=written.name, **_SAID).to_dict(),
+            data=None if found is None else found.info.name, split=split,
+            samples=0 if evaluation is None else evaluation.samples,
+            measures={} if evaluation is None else evaluation.measures(), not_evaluated=why,
+            certificate=certificate, versions=versions(), command=command(),
+        )  # fmt: skip
+        save_opened(out, opened, used, certificate)
+        write_whole(out / ADOPTED, record.file_text().encode())
+        return record
 
 
 def _read(weights: Path | str | nn.Module | Mapping[str, Any]) -> tuple[str, Mapping[str, Any], str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from refconv.errors import printable
 from refconv.exporting.results import Result
 from refconv.models.exported import needs
 
@@ -70,8 +71,8 @@ class Described:
 
 def card(model: Described) -> str:
     """Return README.md: the metadata as YAML, then text."""
-    parts = [f"# {model.title}", " ".join(_about(model)), *_results(model), *_usage(model), *_details(model)]
-    return f"---\n{metadata(model).to_yaml()}\n---\n\n" + "\n\n".join(parts) + "\n"
+    parts = [f"# {printable(model.title)}", " ".join(_about(model)), *_results(model), *_usage(model), *_details(model)]
+    return f"---\n{metadata(model).to_yaml()}\n---\n\n" + printable("\n\n".join(parts), lines=True) + "\n"
 
 
 def metadata(model: Described) -> Any:
@@ -115,7 +116,10 @@ def _about(model: Described) -> list[str]:
 def _results(model: Described) -> list[str]:
     if not model.results:
         return ["## Results", "No result is recorded for these weights."]
-    rows = [f"| {one.measure.title} | {one} | {one.samples:,} | {one.data}, {one.split} |" for one in model.results]
+    rows = [
+        f"| {one.measure.title} | {one} | {one.samples:,} | {printable(one.data)}, {one.split} |"
+        for one in model.results
+    ]
     head = "| measure | value (95 % interval) | samples | data |\n| --- | --- | --- | --- |"
     return ["## Results", "\n".join([head, *rows])]
 
@@ -176,7 +180,7 @@ Without refconv, build the network as `config.json` says (`architecture`, `model
 def _details(model: Described) -> list[str]:
     lines = [f"* Input: {model.preprocessing}."]
     if model.class_names:
-        shown = ", ".join(model.class_names[:_SHOWN])
+        shown = ", ".join(map(printable, model.class_names[:_SHOWN]))
         more = f" and {len(model.class_names) - _SHOWN:,} more" if len(model.class_names) > _SHOWN else ""
         lines.append(f"* {len(model.class_names):,} classes: {shown}{more}.")
     if model.certificate:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from refconv.data.preprocessing import Preprocessing
-from refconv.errors import DataError, ModelError, RefconvError, RunError, SettingError
+from refconv.errors import DataError, ModelError, RefconvError, RunError, SettingError, lacks_memory
 from refconv.exporting.checking import TOLERANCE, compared, inputs_of
 from refconv.exporting.config import HUB, ExportConfig
 from refconv.exporting.formats import operations, opset_of, write
@@ -29,7 +29,7 @@ from refconv.models.exported import Runtime, as_bytes, as_tuple, open_runtime
 from refconv.models.metadata import certificate_of, described
 from refconv.models.model_input import of_model
 from refconv.models.opening import Opened, open_model
-from refconv.models.run_folder import AGAIN, writing
+from refconv.models.run_folder import AGAIN, held, writing
 from refconv.models.saving import UNCOUNTED
 from refconv.tasks.model_data import data_for, first_samples, preprocessing_of
 from refconv.tasks.registry import task_named
@@ -159,8 +159,14 @@ def export_opened(
     ``hub`` is needed by, and has an effect on, the format of that name.
     """
     if config.format == HUB:
-        return _as_hub_folder(opened, out, config, evidence, hub or HubConfig())
+        with held(out, "model folder", force=config.force):
+            return _as_hub_folder(opened, out, config, evidence, hub or HubConfig())
     _check_place(out)
+    with held(out, "file", force=config.force):
+        return _as_file(opened, out, config, evidence, builds=builds)
+
+
+def _as_file(opened: Opened, out: Path, config: ExportConfig, evidence: Evidence, *, builds: bool) -> ExportRecord:
     task = task_named(opened.task)
     preprocessing = _exportable(opened, task, config)
     prepares = preprocessing if config.with_preprocessing else None
@@ -301,6 +307,8 @@ def _of_another_size(network: Deployed, example: Tensor, free: Mapping[int, str]
         with torch.no_grad():
             network(images)
     except (RuntimeError, ValueError, AssertionError) as error:
+        if lacks_memory(error):
+            raise
         what, remedy = "the network takes images of one size", "leave it out"
         raise ModelError(what, where="dynamic_size", found=str(error).partition("\n")[0], remedy=remedy) from error
     return images

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refconv.errors import ModelError, RefconvError, SettingError
+from refconv.errors import ModelError, RefconvError, SettingError, lacks_memory
 from refconv.exporting.config import FORMATS, ExportConfig
 from refconv.exporting.network import INPUT, Deployed
 from refconv.models.exported import SUFFIXES, needs
@@ -42,6 +42,8 @@ def write(
         raise
     # Exporters raise what their parts raise.
     except Exception as error:
+        if lacks_memory(error):
+            raise
         others = [name for name in FORMATS if name != config.format]
         found = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:300]}"
         what, remedy = "torch cannot export this network so", f"try --format {' or '.join(others)}"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from refconv.data.preprocessing import Preprocessing
-from refconv.errors import ModelError, SettingError
+from refconv.errors import ModelError, SettingError, lacks_memory
 from refconv.exporting.config import ExportConfig
 from refconv.surgery.refocusing import transformed
 from refconv.tasks.task import Task
@@ -68,6 +68,8 @@ class Deployed(nn.Module):
             elif self.names != ["restored"]:
                 self.classes = int(self(example).shape[1])
         except (RuntimeError, ValueError, TypeError, AssertionError, LookupError) as error:
+            if lacks_memory(error):
+                raise
             found = f"{type(error).__name__}: {error}"
             what, remedy = "the network does not take such input", "give --img-size, in Python preprocessing"
             shape = f"input of shape {list(example.shape)}"

@@ -13,7 +13,7 @@ from torch import nn
 
 from refconv.data import Data
 from refconv.data.dataset import in_drawn_order
-from refconv.errors import DataError, ModelError
+from refconv.errors import DataError, ModelError, lacks_memory
 from refconv.exporting.network import INPUT
 from refconv.exporting.record import Accuracy
 from refconv.measures.judging import paired_difference
@@ -46,6 +46,8 @@ def quantise(source: Path, out: Path, data: Data, count: int, *, takes_bytes: bo
         )  # fmt: skip
     # onnxruntime's tools raise what their parts raise.
     except Exception as error:
+        if lacks_memory(error):
+            raise
         found = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:300]}"
         raise ModelError("onnxruntime cannot quantise this network", where="int8", found=found) from error
     finally:

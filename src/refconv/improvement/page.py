@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from refconv.errors import printable
 from refconv.improvement.record import ImproveRecord
 from refconv.improvement.verdict import result_table, value
 from refconv.models.run_folder import write_whole
@@ -54,7 +55,7 @@ def write_page(record: ImproveRecord, path: Path) -> None:
         rule=_RULE,
     )
     template = environment().get_template("refconv.improvement:page.html.j2")
-    write_whole(path, template.render(page=page).encode())
+    write_whole(path, printable(template.render(page=page), lines=True).encode())
 
 
 def _result(record: ImproveRecord) -> Table:

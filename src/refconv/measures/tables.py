@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
+from refconv.errors import printable
 from refconv.records import Record
 
 Column = str | tuple[str, str | Callable[[Any], Any]]
@@ -62,9 +63,9 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def cell(value: Any) -> str:
-    """Return a value as a cell: text as it is, counts with commas, sizes with crosses, other numbers by `short`."""
+    """Return a value as a cell: text on one line, counts with commas, sizes with crosses, other numbers by `short`."""
     if isinstance(value, str):
-        return value
+        return printable(value)
     if isinstance(value, tuple):
         return times(value)
     return f"{value:,}" if isinstance(value, int) else short(value)

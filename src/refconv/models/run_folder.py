@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -113,16 +113,43 @@ def locked(folder: Path, what: str) -> Iterator[None]:
 
     The lock is the operating system's: it ends with the process, however that ends, and forked children do not hold it.
     """
+    with _held(folder / LOCK_FILE, folder, what, RESUME):
+        yield
+
+
+@contextmanager
+def held(path: Path, what: str, *, force: bool) -> Iterator[None]:
+    """Hold a file or folder that is about to be written; without ``force`` there must be none.
+
+    The lock stands beside it and is removed at the end. What is checked before work begins may have changed when the
+    work is done: two processes that write to one place take turns here, and the second one finds the first one's.
+    """
+    place = path.resolve()
+    lock, made = place.with_name(f".{place.name}{LOCK_FILE}"), not place.parent.exists()
+    with _held(lock, path, what, AGAIN):
+        try:
+            check_unused(path, force=force)
+            yield
+        finally:
+            with suppress(OSError):  # Windows keeps the file of a held lock
+                lock.unlink()
+                if made:
+                    place.parent.rmdir()  # if nothing was written into it
+
+
+@contextmanager
+def _held(file: Path, path: Path, what: str, then: str) -> Iterator[None]:
     from filelock import FileLock, Timeout  # help must not wait for it
 
-    lock = FileLock(folder / LOCK_FILE, timeout=0, thread_local=False)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file, timeout=0, thread_local=False)
+    with writing(path, then):
+        file.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire()
         except Timeout as error:
-            what, remedy = f"the {what} is in use by another process", "wait for it, or give another folder"
-            raise RunError(what, where=str(folder), remedy=remedy) from error
+            noun = "folder" if "folder" in what else "file"
+            what, remedy = f"the {what} is in use by another process", f"wait for it, or give another {noun}"
+            raise RunError(what, where=str(path), remedy=remedy) from error
     try:
         yield
     finally:

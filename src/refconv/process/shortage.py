@@ -6,7 +6,7 @@ import errno
 import re
 import sys
 
-from refconv.errors import RefconvError, RunError
+from refconv.errors import RefconvError, RunError, lacks_memory
 
 _REMEDIES = {
     "ENOSPC": "make room on the disk",
@@ -28,12 +28,7 @@ _REMEDIES = {
 }
 _BY_NUMBER = {getattr(errno, name): remedy for name, remedy in _REMEDIES.items() if hasattr(errno, name)}
 
-# How torch and oneDNN say that an allocation failed; OpenMP and Python, that a thread could not be started.
-_NO_MEMORY = re.compile(
-    r"can't allocate memory|not enough memory|out of memory|bad_alloc|could not create a memory|out_of_memory"
-    r"|Cannot allocate memory|cannot allocate",
-    re.IGNORECASE,
-)
+# How OpenMP and Python say that a thread could not be started.
 _NO_THREADS = re.compile(r"can't start new thread|thread constructor failed|Resource temporarily unavailable")
 
 
@@ -54,7 +49,7 @@ def shortage(error: BaseException) -> RefconvError | None:
         True
     """
     found = " ".join(str(error).split())[:200] or type(error).__name__
-    if isinstance(error, MemoryError) or (_NO_MEMORY.search(found) and isinstance(error, RuntimeError)):
+    if lacks_memory(error):
         return RunError("out of memory", found=found, remedy=_BY_NUMBER[errno.ENOMEM])
     if isinstance(error, RuntimeError) and _NO_THREADS.search(found):
         return RunError("no process or thread can be started", found=found, remedy=_BY_NUMBER[errno.EAGAIN])

@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from refconv.errors import printable
 from refconv.measures.judging import Change, Support
 from refconv.measures.pairs import Role
 from refconv.report.charts.labels import marker
@@ -45,10 +46,11 @@ class Page:
 
 
 def draw(page: Page) -> str:
-    """Return the page as HTML."""
+    """Return the page as HTML, in which names hold no control characters."""
     names = [pair.name for pair in page.verdict.pairs]
     drawn = environment(shelves=shelves, arranged=arranged, headline=headline, names=names, several=len(names) > 1)
-    return drawn.get_template("template.html.j2").render(page=page, groups=groups(page.sections))
+    text = drawn.get_template("template.html.j2").render(page=page, groups=groups(page.sections))
+    return printable(text, lines=True)
 
 
 def environment(**more: Any) -> jinja2.Environment:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from refconv.errors import printable
 from refconv.models.run_folder import AGAIN, write_whole
 from refconv.sentences import capital
 from refconv.studies.comparison import MEASURES, Comparison, Contrast
@@ -145,7 +146,7 @@ def notes(comparison: Comparison) -> list[str]:
 def markdown(comparison: Comparison, *, plot: str | None = None, level: int = 1) -> str:
     """Return the whole comparison as Markdown, with the address of the forest plot and the level of its heading."""
     head = "#" * level
-    parts = [f"{head} {comparison.name}", comparison.description, table(results(comparison))]
+    parts = [f"{head} {printable(comparison.name)}", comparison.description, table(results(comparison))]
     parts.append("\n".join(f"* {line}" for line in sentences(comparison)))
     for name in comparison.measures:
         if comparison.contrasts_in(name):
@@ -154,13 +155,13 @@ def markdown(comparison: Comparison, *, plot: str | None = None, level: int = 1)
         parts.append(f"![Differences to {comparison.reference} with 95 % intervals]({plot})")
     parts += [f"{head}# Conditions", "\n".join(f"* {line}" for line in notes(comparison))]
     parts.append(f"```sh\n{comparison.command}\n```")
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return printable("\n\n".join(part for part in parts if part), lines=True) + "\n"
 
 
 def table(rows: Rows) -> str:
     """Return a table in Markdown."""
     lines = [rows[0], ("---",) * len(rows[0]), *rows[1:]]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(printable, line)) + " |" for line in lines)
 
 
 def _choosing(comparison: Comparison) -> str:
@@ -225,7 +226,7 @@ def draw(comparison: Comparison, *paths: Path) -> None:
         panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
         for panel, name in zip(panels, shown, strict=True):
             _panel(panel, comparison, name)
-        panels[0].set_yticks(range(len(rows)), [f"{row.architecture}: {row.method}" for row in rows])
+        panels[0].set_yticks(range(len(rows)), [printable(f"{row.architecture}: {row.method}") for row in rows])
         panels[0].invert_yaxis()
         for path in paths:
             content = io.BytesIO()

@@ -118,7 +118,7 @@ class Plan(Record):
             own[:] = [one + other for one, other in zip(own, counts, strict=True)]
         done = "refocused" if self.transform == "refocus" else "transformed"
         header = ("stage", "kernels", done, "entries", "extra parameters")
-        lines = [header, *((name, *(f"{count:,}" for count in counts)) for name, counts in sums.items())]
+        lines = [header, *((printable(name), *(f"{count:,}" for count in counts)) for name, counts in sums.items())]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         rows = [
             [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]

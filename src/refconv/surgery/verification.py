@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.utils import _pytree as pytree
 
-from refconv.errors import ModelError, RefconvError
+from refconv.errors import ModelError, RefconvError, lacks_memory, printable
 from refconv.layers import dotted, find_layers, lists_of
 from refconv.records import Record
 from refconv.surgery.outputs import Distance, distance, largest_difference, leaves
@@ -89,7 +89,7 @@ class Certificate(Record, former={"largest_kernel_site": "largest_kernel_layer"}
         keys = _list("missing", self.missing) + _list("surplus", self.surplus)
         verdict, kernels = "the same" if self.same_structure else "DIFFERENT", "not compared: there are none"
         if self.kernels:
-            at = f" at {self.largest_kernel_layer}" if self.largest_kernel_difference else ""
+            at = f" at {printable(self.largest_kernel_layer)}" if self.largest_kernel_difference else ""
             kernels = f"largest difference {self.largest_kernel_difference:.3g}{at}, over {self.kernels} kernels"
         elif keys or self.shapes:
             verdict += ": no convolution kernel has the same key and shape in both"
@@ -220,6 +220,8 @@ def _output(model: nn.Module, batch: Any) -> Any:
     except RefconvError:
         raise
     except Exception as error:
+        if lacks_memory(error):
+            raise
         raise _not_run(model, batch, error) from error
 
 
@@ -299,4 +301,4 @@ def _differences(first: State, second: State, view: Any) -> tuple[str, ...]:
 
 def _list(word: str, values: tuple[str, ...], most: int = 5) -> list[str]:
     more = ", ..." if len(values) > most else ""
-    return [f"{len(values)} {word}: {', '.join(values[:most])}{more}"] if values else []
+    return [f"{len(values)} {word}: {', '.join(map(printable, values[:most]))}{more}"] if values else []

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from refconv.data.own import imported
 from refconv.data.targets import known
-from refconv.errors import ModelError, RecipeError, did_you_mean
+from refconv.errors import ModelError, RecipeError, did_you_mean, lacks_memory
 from refconv.recipe.recipe import Recipe
 
 Loss = Callable[[Tensor, Tensor], Tensor]  #: Of outputs in float32 and targets; the mean over what counts
@@ -65,9 +65,9 @@ class _Own(nn.Module):
         shapes = f"outputs {list(outputs.shape)} {outputs.dtype} and targets {list(targets.shape)} {targets.dtype}"
         try:
             found = self.loss(outputs, targets, **self.settings)
-        except (torch.OutOfMemoryError, KeyboardInterrupt):
-            raise
         except Exception as error:
+            if lacks_memory(error):
+                raise
             cause = f"{type(error).__name__}: {error}"
             expected = f"a loss of {shapes}"
             raise ModelError("the loss fails", where=f"loss {self.name}", expected=expected, found=cause) from error

@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from refconv.data import Data, DataInfo, Samples, Split, Targets
 from refconv.data.dataset import Batch
 from refconv.data.preprocessing import Statement
-from refconv.errors import ModelError, RecipeError
+from refconv.errors import ModelError, RecipeError, lacks_memory
 from refconv.models.opening import Opened
 from refconv.models.weights import classifier_names
 from refconv.process.distributed import Processes
@@ -174,9 +174,9 @@ class Task(ABC):
         """Return the checked outputs of a model in evaluation mode; running out of memory passes through."""
         try:
             outputs = model(samples)
-        except torch.OutOfMemoryError:
-            raise
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+            if lacks_memory(error):
+                raise
             what, expected = "the model does not take this data", f"samples of shape {list(samples[0].shape)} accepted"
             found = f"{type(error).__name__}: {error}"
             raise ModelError(what, where=type(model).__name__, expected=expected, found=found) from error

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from refconv.data.resizing import enlarged
-from refconv.errors import ModelError
+from refconv.errors import ModelError, lacks_memory
 from refconv.surgery import evaluating
 from refconv.tasks.evaluation import uncompiled
 
@@ -45,9 +45,9 @@ def needs_of(model: nn.Module, *, in_chans: int, upscale: int) -> Needs:
             image = torch.full((1, in_chans, side, side), 0.5, device=first.device, dtype=first.dtype)
             try:
                 output = model(image)
-            except torch.OutOfMemoryError:
-                raise
             except (RuntimeError, ValueError, TypeError, AssertionError, IndexError, ArithmeticError) as error:
+                if lacks_memory(error):
+                    raise
                 found = found or f"{type(error).__name__} for {side} x {side}: {error}"
                 continue
             shape = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
