@@ -47,7 +47,8 @@ def images(files: list[Path], size: int | None, statistics: dict[str, list[float
             found = opened.convert("RGB")
         if size is not None:
             found = T.center_crop(T.resize(found, size, T.InterpolationMode.BICUBIC), [size, size])
-        return T.normalize(T.to_tensor(found), **statistics)
+        normalized: Tensor = T.normalize(T.to_tensor(found), **statistics)
+        return normalized
 
     return torch.stack([one(file) for file in files])
 
