@@ -18,6 +18,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,6 @@ WORK = ROOT / "runs" / "outside"
 RUNS = ROOT / "runs" / "report_time"
 MOBILE = ["--model", "mobilenetv3_large_100", "--no-pretrained", "--img-size", "128", "--lr", "0.001"]
 RESNET = ["--model", "resnet:resnet20", "--checkpoint", str(WORK / "resnet20.th"), "--lr", "0.01"]
-NETWORKS = {"resnet20, 32 px": "resnet20", "mobilenetv3_large_100, 128 px": "mobilenetv3"}
 
 
 def train(name: str, *flags: str) -> Path:
@@ -51,6 +51,13 @@ def train(name: str, *flags: str) -> Path:
         command = [sys.executable, "-m", "refconv", "train", *flags, *given, "--out", str(run)]
         subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": paths})
     return run
+
+
+def runs() -> Iterator[tuple[str, Path]]:
+    """Yield the runs, trained if they are not there."""
+    yield "resnet20, 32 px", train("resnet20", *RESNET)
+    base = train("mobilenetv3-base", *MOBILE)
+    yield "mobilenetv3_large_100, 128 px", train("mobilenetv3", *MOBILE, "--checkpoint", str(base / "model"))
 
 
 def measured(run: Path, seconds: float) -> dict[str, Any]:
@@ -86,12 +93,12 @@ def main() -> None:
     timing.clock = time.process_time
     sys.path.insert(0, str(WORK))
     refconv.trust("resnet")
-    base = train("mobilenetv3-base", *MOBILE)
-    runs = [train("resnet20", *RESNET), train("mobilenetv3", *MOBILE, "--checkpoint", str(base / "model"))]
-    found = {name: measured(run, bound) for name, run in zip(NETWORKS, runs, strict=True)}
     about = {"torch": torch.__version__.split("+")[0], "machine": platform.machine(), "bound": bound}
-    RECORD.write_text(json.dumps({**about, "networks": found}, indent=1) + "\n", encoding="utf-8")
-    replace_part(PAGE, "report_time", shown(json.loads(RECORD.read_text(encoding="utf-8"))))
+    found: dict[str, Any] = {}
+    for name, run in runs():
+        found[name] = measured(run, bound)
+        RECORD.write_text(json.dumps({**about, "networks": found}, indent=1) + "\n", encoding="utf-8")
+        replace_part(PAGE, "report_time", shown(json.loads(RECORD.read_text(encoding="utf-8"))))
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def test_runs_of_one_base_stand_on_one_page_with_what_the_recipes_say(runs, caps
         f"{run}: {words}"
         for run in ("plain", "refocus")
         for words in (
-            "2 measures, 1 of them on data: about 50 seconds, or what the fewest samples take",
+            "2 measures, 1 of them on data: about 60 seconds, or what the fewest samples take",
             "measuring skeleton ... (1 of 2)",
             "measuring agreement ... (2 of 2)",
         )
@@ -64,7 +64,7 @@ def test_runs_of_one_base_stand_on_one_page_with_what_the_recipes_say(runs, caps
     for run in ("plain", "refocus"):
         facts = facts_of(runs / run)
         assert (facts["before"]["reference"], facts["after"]["reference"]) == ("base", run)
-        assert (facts["data"]["name"], facts["data"]["max_seconds"]) == ("digits", 50.0)
+        assert (facts["data"]["name"], facts["data"]["max_seconds"]) == ("digits", 60.0)
         assert facts["after"]["run"]["top1"] == 0.5
         assert facts["samples"] == {"agreement": 40}
 

@@ -180,7 +180,7 @@ def report(
     class_map: options.ClassMapFile = None,
     split: options.SplitName = "test",
     samples: options.Samples = None,
-    seconds: Annotated[float, option("S", "approximate time of all measures")] = 50,
+    seconds: Annotated[float, option("S", "approximate time of all measures")] = 60,
     only: options.Only = None,
     title: Annotated[str | None, option("TEXT", "title of the page")] = None,
     weights: Annotated[bool, switch("--weights", "measure weights only, without data")] = False,
