@@ -85,8 +85,10 @@ def sentences(records: Sequence[Comparison]) -> str:
 
 
 def draw(records: Sequence[Comparison], path: Path) -> None:
-    """Draw the differences with their intervals, a band for each regime."""
+    """Draw the differences with their intervals, a band for each regime; nothing where no study of one is there."""
     found = rows(records)
+    if not found:
+        return
     factor = MEASURES["top1"].factor
     with mpl.rc_context({"svg.hashsalt": "refconv", "svg.fonttype": "none", "font.size": 9}):
         figure = Figure(

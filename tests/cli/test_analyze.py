@@ -83,7 +83,7 @@ def test_a_bound_on_time_is_passed_on_and_progress_is_told_apart_from_records(tm
     monkeypatch.setattr(timing, "clock", lambda: float(next(ticks)))
     assert main([*command, "2", "--json"]) == 0
     captured = capsys.readouterr()
-    one_batch = 128  # of which fewer samples would cost as much
+    one_batch = 32  # of which fewer samples would cost as much
     assert json.loads(captured.out)["calibration-after"]["samples"] == one_batch
     images, measuring = captured.err.splitlines()
     assert images.startswith("images: L, 8 x 8 px, bilinear, mean 0.3, std 0.4 (model/config.json)")
