@@ -186,7 +186,7 @@ def outside(record: Comparison) -> str:
     others = ("plain-rates", "lr_scaled", "inverse")
     pairs = [*((name, _PLAIN) for name in ("refocus", *others)), *(("refocus", name) for name in others)]
     return (
-        f"Adapted to 500 shifted images, refocusing gains at least {100 * WANTED:g} points over plain training at its "
+        f"Adapted to few shifted images, refocusing gains at least {100 * WANTED:g} points over plain training at its "
         f"tuned uniform rate, with an interval that excludes zero, on {gains} of {len(found)} networks. `plain-rates` "
         "tunes the rate of the kernels apart from that of norms and classifier, `lr_scaled` moves the kernels of each "
         "layer at the mean speed of refocusing, and `inverse` moves them away from what the kernels of a layer "

@@ -15,7 +15,7 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from findings import difference, reached
+from findings import WANTED, difference, reached
 from refconv.studies import Comparison
 from refconv.studies.comparison import MEASURES
 from refconv.studies.statistics import Interval
@@ -25,10 +25,12 @@ OUTSIDE = ("adaptation", "adaptation_few")
 
 _REGIMES = {"small networks, the data of the base": ("main",), "networks from outside, few shifted images": OUTSIDE}
 _FORMS = {
-    "depthwise": ("mobilenet", "convnext", "signal"),
-    "grouped": ("resnext",),
-    "dense": ("resnet", "resnet20", "resnet32", "resnet44", "resnet56"),
+    **dict.fromkeys(("mobilenet", "convnext", "signal"), "depthwise"),
+    "resnext": "grouped",
+    **dict.fromkeys(("resnet", "resnet20", "resnet32", "resnet44", "resnet56"), "dense"),
 }
+"""What the convolutions of each architecture are."""
+
 _COLOURS = {"dense": "#1b6ca8", "grouped": "#b8860b", "depthwise": "#7a3b8f"}
 _MARKS = {"dense": "o", "grouped": "s", "depthwise": "^"}
 
@@ -52,9 +54,8 @@ def rows(records: Sequence[Comparison], method: str = "refocus", other: str = "p
         for record in (known[name] for name in studies if name in known):
             for architecture in dict.fromkeys(cell.architecture for cell in record.cells):
                 interval = difference(record, architecture, method, other, "top1")
-                form = next(form for form, names in _FORMS.items() if architecture in names)
                 if interval is not None:
-                    found.append(Row(regime, record.name, architecture, form, interval))
+                    found.append(Row(regime, record.name, architecture, _FORMS[architecture], interval))
     return found
 
 
@@ -72,7 +73,7 @@ def sentences(records: Sequence[Comparison]) -> str:
         words.append(
             f"* **{regime[0].upper()}{regime[1:]}:** refocusing as published minus plain training at its best rate is "
             f"{span} points of top-1; the interval excludes zero for the better in {better} and for the worse in "
-            f"{worse} of {len(own)} comparisons, {gains} of them gains of at least 0.3 points."
+            f"{worse} of {len(own)} comparisons, {gains} of them gains of at least {100 * WANTED:g} points."
         )
     rates = []
     for other, what in (("plain-rates", "two tuned rates"), ("lr_scaled", "one rate for each layer")):

@@ -16,7 +16,7 @@ import argparse
 import importlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,10 @@ def networks(lite0: Path | None, imagenet: Path | None) -> Iterator[tuple[str, n
 
 def measured(name: str, model: nn.Module, samples: Tensor, labels: Tensor) -> Iterator[dict[str, Any]]:
     """Yield what levels explain, for all settings and kinds of layers."""
-    loss: Callable[[Any], Tensor] = lambda outputs: F.cross_entropy(outputs, labels)  # noqa: E731
+
+    def loss(outputs: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, labels)
+
     model.train()
     for settings in SETTINGS:
         found = step_shares(model, batch=samples, loss=loss, scale="paper", **settings)

@@ -35,6 +35,20 @@ def test_batches_start_over_and_cover_the_split_once_in_a_drawn_order():
     assert 359 < len(training) == 1024
 
 
+def test_images_and_kernels_of_images_are_channels_last_and_batches_of_a_cpu_are_small():
+    pair = small()
+    states = [{name: value.clone() for name, value in side.model.state_dict().items()} for side in pair]
+    evidence, *_ = open_evidence(pair, AnalysisConfig(data="digits", device="cpu"))
+    images, labels = next(iter(evidence.batches()))
+    assert len(labels) == 32
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    for side, state in zip(pair, states, strict=True):
+        kernels = [parameter for parameter in side.model.parameters() if parameter.ndim == 4]
+        assert kernels
+        assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
+        assert all(torch.equal(value, state[name]) for name, value in side.model.state_dict().items())
+
+
 def test_rows_name_samples_by_their_places_in_the_data():
     torch.manual_seed(0)
     pair = small()
