@@ -85,6 +85,23 @@ def test_a_cold_start_does_not_count(monkeypatch):
     assert timing.within(10, cold, 4096, None) == 4096
 
 
+@pytest.mark.parametrize(
+    ("sample", "taken"), [(0.01, range(700, 1025)), (0.05, range(128, 201)), (1e-4, range(4096, 4097))]
+)
+def test_samples_that_are_kept_cost_once_and_trials_of_them_do_not_say_that_others_are_free(monkeypatch, sample, taken):
+    clock = Clock(monkeypatch, 0.0, sample)
+    known = 0
+
+    def measure(max_samples, progress):
+        nonlocal known
+        clock.now += sample * max(max_samples - known, 0)
+        known = max(known, max_samples)
+        return max_samples
+
+    assert timing.within(10, measure, 4096, None, grain=32, kept=True) in taken
+    assert clock.now <= 10.5
+
+
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])
 def test_no_time_is_refused(seconds):
     with pytest.raises(SettingError, match="max_seconds: no time; expected above 0, or None"):

@@ -64,7 +64,7 @@ def timed(
 
     A trial with the arguments ``trial`` does less for each sample; ``work`` tells from the measure's arguments how many
     times as much the measure does. Without them, the measure itself is tried. With ``answers`` it takes the answers of
-    models from :mod:`refconv.analysis.answers`, which runs them on whole batches.
+    models from :mod:`refconv.analysis.answers`, which runs them on whole batches, and once where batches are kept.
     """
 
     def decorated(measure: Callable[P, R]) -> Callable[P, R]:
@@ -81,8 +81,9 @@ def timed(
             again = functools.partial(measure, *args, **settings)
             quick = functools.partial(again, **trial) if work else None
             share = 1 / (work(**given.arguments) or 1) if work else 1.0
-            grain = getattr(given.arguments.get("batches"), "grain", FEWEST) if answers else FEWEST
-            return within(seconds, again, most, progress, trial=quick, share=share, grain=grain)
+            grain = getattr(given.arguments.get("batches"), "grain", None) if answers else None
+            how: dict[str, Any] = {} if grain is None else {"grain": grain, "kept": True}
+            return within(seconds, again, most, progress, trial=quick, share=share, **how)
 
         return measured
 
@@ -98,12 +99,13 @@ def within(
     trial: Callable[..., R] | None = None,
     share: float = 1.0,
     grain: int = FEWEST,
+    kept: bool = False,
 ) -> R:
     """Take a measure on as many samples as a time allows, about.
 
     ``measure`` is called with ``max_samples`` and ``progress``. ``trial`` does less for each sample, in a ``share`` of
-    the time. ``grain``: samples that come together, so that fewer cost as much. The fewest samples are taken even if
-    they last longer.
+    the time. ``grain``: samples that come together, so that fewer cost as much. ``kept``: what a trial found out about
+    its samples is kept, so that only further ones cost. The fewest samples are taken even if they last longer.
     """
     if not seconds > 0:
         raise SettingError("no time", where="max_seconds", expected="above 0, or None", found=str(seconds))
@@ -113,17 +115,18 @@ def within(
     for count, following in zip(counts, (*counts[1:], counts[-1]), strict=True):
         if max_samples is not None and count >= max_samples:
             return measure(max_samples=max_samples, progress=progress)
-        for _ in range(2):
+        for _ in range(1 if kept else 2):  # a repeated trial of what is kept would cost nothing, and say so
             start = clock()
             found = (trial or measure)(max_samples=count, progress=None)
             now = (count, clock() - start)
             if before[0] or now[1] > _COLD * seconds:
                 break
         left = seconds - (clock() - begin)
-        fitting = _fitting(before, now, left * share)
+        fitting = _further(before, now, left) if kept else _fitting(before, now, left * share)
         if max_samples is not None and fitting >= max_samples:
             return measure(max_samples=max_samples, progress=progress)
-        if now[1] + (following - count) * _each(before, now) > _SHARE * left:
+        each = now[1] / (now[0] - before[0]) if kept else _each(before, now)
+        if now[1] + (following - count) * each > _SHARE * left:
             break
         before = now
     if trial is None and rung(fitting) <= count:
@@ -149,6 +152,16 @@ def _each(before: tuple[int, float], now: tuple[int, float]) -> float:
     if now[0] == before[0]:
         return now[1] / now[0]
     return max(now[1] - before[1], 0) / (now[0] - before[0])
+
+
+def _further(before: tuple[int, float], now: tuple[int, float], seconds: float) -> int:
+    """Return how many samples fit into a further time, a multiple of the fewest, if those of the last trial are kept.
+
+    All that the last trial took was for what it had more than the one before.
+    """
+    samples, spent = now
+    fitting = samples + max(seconds, 0) * (samples - before[0]) / max(spent, 1e-12)
+    return int(fitting // FEWEST) * FEWEST
 
 
 def _fitting(before: tuple[int, float], now: tuple[int, float], seconds: float) -> int:
