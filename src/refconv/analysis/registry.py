@@ -134,10 +134,10 @@ DATA_MEASURES: dict[str, DataMeasure] = {
 
 SHARES: dict[str, float] = {
     "agreement": 85,  # the headline needs the whole split; what is asked here is known to the four that follow it
-    "calibration": 1,
+    "calibration": 6,
     "attention": 2,
     "probes": 4,
-    "neighbours": 1,
+    "neighbours": 4,
     "similarity": 3,
     "fourier": 2,
     "receptive_field": 4,
