@@ -53,13 +53,22 @@ def printable(text: str, *, lines: bool = False) -> str:
 def file_name_text(name: str) -> str:
     r"""Return the name of a file or folder as text that files of UTF-8 can hold; of other bytes the numbers are shown.
 
-    Names on a Linux disk may hold any bytes. Such text is for people and records: it does not open the file.
+    Names on a Linux disk may hold any bytes, which Python keeps as surrogates; JSON may hold others. Such text is for
+    people and records: it does not open the file.
 
     Example:
-        >>> file_name_text("caf\udce9.jpg"), file_name_text("café.jpg")
-        ('caf\\xe9.jpg', 'café.jpg')
+        >>> file_name_text("caf\udce9.jpg"), file_name_text("café.jpg"), file_name_text("\ud800")
+        ('caf\\xe9.jpg', 'café.jpg', '\\ud800')
     """
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return _SURROGATES.sub(lambda one: _shown(ord(one[0])), name)
+
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def _shown(code: int) -> str:
+    """Return a surrogate as text: the byte that it stands for, else its own number."""
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 def _named(character: str) -> str:

@@ -102,6 +102,7 @@ def test_a_file_that_is_no_recipe_is_refused_by_name(content, words, tmp_path):
         ({"scale": [0.1]}, "scale: wrong type; expected 2 numbers"),
         ({"include": [3]}, "include: wrong type; expected a text"),
         ({"data": "folder:caf\udce9"}, r"data: a name that is not UTF-8, .* found folder:caf\\xe9; rename"),
+        ({"mixup_mode": "\ud800"}, r"mixup_mode: a name that is not UTF-8, .* found \\ud800; rename"),
         ({"opt_kwargs": [1]}, "opt_kwargs: wrong type; expected a table"),
         ({"order": "accross"}, "order: unknown word; .* did you mean across"),
         ({"epochs": 0}, "epochs: value out of range; expected at least 1, found 0"),
