@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import threading
 import warnings
 
 import pytest
@@ -157,6 +158,35 @@ def test_tensorboard_shows_each_step_once(tmp_path, monkeypatch):
     assert {"recipe/text_summary", "record/text_summary"} <= set(events.Tags()["tensors"])
     text = events.Tensors("record/text_summary")[0].tensor_proto.string_val[0].decode()
     assert f'"top1": {record.top1}' in text
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_tensorboard_says_once_that_its_thread_could_not_write(calls, tmp_path, monkeypatch, capfd):
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    def refuse(self, data):
+        raise OSError(5, "Input/output error")
+
+    heard = []
+    monkeypatch.setattr(threading, "excepthook", heard.append)
+    loggers = Loggers(recipe("tensorboard"), RunFolder(tmp_path))
+    loggers.flush()
+    monkeypatch.setattr(RecordWriter, "write", refuse)
+
+    def log():
+        for step in range(calls):
+            loggers.metrics("train", step=step, epoch=0.1, values={"loss": 1.0})
+        loggers.close(finished=True)
+
+    with pytest.warns(RefconvWarning, match="tensorboard: failed, .* found OSError: .* Input/output error") as said:
+        log()
+    assert len(said) == 1
+    assert "Traceback" not in capfd.readouterr().err
+    assert heard == []
+    thread = threading.Thread(target=lambda: 1 / 0)
+    thread.start()
+    thread.join()
+    assert len(heard) == 1
 
 
 @pytest.mark.parametrize("told", ["wandb"], indirect=True)

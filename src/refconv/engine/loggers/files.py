@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
 
 
 class TensorBoard(Logger):
-    """Events in RUN/tensorboard; what an interrupted session wrote after its last checkpoint is not shown."""
+    """Events in RUN/tensorboard; what an interrupted session wrote after its last checkpoint is not shown.
+
+    A thread of the package writes them. What goes wrong there is raised by a later call, at the latest when the file is
+    closed, in place of the traceback that the thread prints.
+    """
 
     package, extra = "tensorboard", "train"
 
@@ -24,6 +29,9 @@ class TensorBoard(Logger):
         """Write the recipe as a text, and go on after the steps taken."""
         from torch.utils.tensorboard import SummaryWriter
 
+        self._failed: BaseException | None = None
+        self._former_hook = threading.excepthook
+        threading.excepthook = self._hook
         self._events: SummaryWriter = SummaryWriter(
             str(RunFolder(run.folder).tensorboard_folder), purge_step=run.step + 1
         )
@@ -44,8 +52,20 @@ class TensorBoard(Logger):
         self._events.flush()
 
     def close(self, *, finished: bool) -> None:
-        """Close the file."""
-        self._events.close()
+        """Close the file, at which the thread ends; what it could not write is raised."""
+        try:
+            self._events.close()
+        finally:
+            if threading.excepthook == self._hook:
+                threading.excepthook = self._former_hook
+        if self._failed is not None:
+            raise self._failed
+
+    def _hook(self, told: threading.ExceptHookArgs) -> None:
+        if type(told.thread).__module__.startswith("tensorboard."):
+            self._failed = told.exc_value
+        else:
+            self._former_hook(told)
 
 
 def _as_code(values: Mapping[str, Any]) -> str:

@@ -58,7 +58,8 @@ class Loggers:
             except Exception as error:  # foreign code may raise anything
                 self.close(finished=False)
                 what, remedy = "cannot be opened", f"see to it, or resume without log = {name}"
-                raise RunError(what, where=f"log = {name}", found=_words(error), remedy=remedy) from error
+                where = f"{folder.path}: log = {name}"
+                raise RunError(what, where=where, found=_words(error), remedy=remedy) from error
             self._open[name] = logger
             if found is not None and ids.get(name) != found:
                 ids[name] = found
