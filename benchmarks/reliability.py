@@ -25,7 +25,7 @@ def lines(path: Path = RECORD) -> list[dict[str, Any]]:
     """Return what was found, one entry a promise and test, in the order of their names."""
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     rows = [json.loads(line) for line in text.splitlines()]
-    last = {(row["promise"], row["test"], *_further(row).items()): row for row in rows}
+    last = {(row["promise"], row["test"]): row for row in rows}
     return sorted(last.values(), key=lambda row: (row["promise"], row["test"]))
 
 

@@ -52,7 +52,7 @@ def test_a_run_is_resumed_to_the_same_result_after_a_fault_at_any_operation(faul
             same_result(base, run)
         except AssertionError as error:
             wrong.append((operation, ran.status, ran.err, str(error)))
-    words = {KILL: "killed before", HALF: "killed in the middle of"}.get(fault, f"{fault} disk at")
+    words = {KILL: "killed before", HALF: "killed in the middle of"}.get(fault, f"with a {fault} disk at")
     figures(
         f"a run {words} any operation on files is resumed to the undisturbed run's bytes", tried, tried - len(wrong)
     )
