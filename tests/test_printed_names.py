@@ -78,7 +78,7 @@ def test_what_commands_print_holds_no_escape_sequence(command, names, folder, ca
 def test_a_report_holds_no_escape_sequence(folder, tmp_path, capsys):
     page = tmp_path / "report.html"
     command = ["report", str(folder / "refocused"), "--before", str(folder / "plain"), "--trust", "--device", "cpu"]
-    assert main([*command, "--seconds", "2", "--only", "explanations", "--only", "smoothness", "--out", str(page)]) == 0
+    assert main([*command, "--samples", "8", "--only", "explanations", "--only", "smoothness", "--out", str(page)]) == 0
     text = page.read_bytes().decode()
     check(text, names=False)
     assert r"red\u001b[31m" in text

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from refconv import analysis
-from refconv.analysis import registry
+from refconv.analysis import registry, timing
 from refconv.analysis.analysing import Analysis, Display, analyse, open_couple, reusable
 from refconv.analysis.evidence import AnalysisConfig, open_evidence
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES
@@ -221,6 +221,27 @@ def test_pairs_side_by_side_are_measured_on_as_many_samples(tmp_path, couple):
     assert set(reusable(tmp_path / "out", couple, questions, beside=first).measured) == {"movement", *QUICK}
     other = dataclasses.replace(first, samples={"agreement": 16, "calibration": 24})
     assert set(reusable(tmp_path / "out", couple, questions, beside=other).measured) == {"movement", "calibration"}
+
+
+def test_what_too_little_time_was_left_for_is_left_out_and_taken_the_next_time(tmp_path, couple, monkeypatch):
+    now = 0.0
+
+    def clock():  # a second passes between any two looks
+        nonlocal now
+        now += 1.0
+        return now
+
+    monkeypatch.setattr(timing, "clock", clock)
+    questions = with_data(samples=None, seconds=8.0, only=("movement", "attacks", "agreement"))
+    found = analyse(couple, questions)
+    assert list(found.records) == ["movement", "agreement"]
+    assert list(found.facts.left_out) == ["attacks"]
+    assert found.facts.left_out["attacks"].startswith("--seconds: too little time is left for the fewest samples; ")
+    found.write(tmp_path / "out")
+    monkeypatch.setattr(timing, "clock", lambda: 0.0)
+    again = analyse(couple, questions, earlier=reusable(tmp_path / "out", couple, questions))
+    assert list(again.records) == ["attacks-before", "attacks-after"]
+    assert again.facts.left_out == {}
 
 
 def test_names_of_records_say_whether_they_are_of_one_model_or_of_both(couple):

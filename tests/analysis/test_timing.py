@@ -185,8 +185,63 @@ def test_measures_share_the_time_by_weight_and_pass_on_what_they_leave(monkeypat
     clock.now = 20.0
     assert budget.share("second") == pytest.approx(20.0)
     clock.now = 70.0
-    assert 0 < budget.share("third") < 1e-3
+    third = budget.share("third")
+    assert 0 < third < 1e-3
+    assert third.left == pytest.approx(-10.0)
     assert timing.Budget(None, {"first": 1}).share("first") is None
+
+
+@pytest.mark.parametrize(
+    ("left", "sample", "words"),
+    [
+        pytest.param(3.0, 1.0, "expected about 8 s, found 2.2 s", id="a-trial-says-so"),
+        pytest.param(0.0, 1.0, "expected more time, found 0 s", id="nothing-is-left"),
+    ],
+)
+def test_the_fewest_samples_of_a_measure_with_a_trial_give_way_to_what_is_left(monkeypatch, left, sample, words):
+    clock = Clock(monkeypatch, 0.0, sample)
+
+    def trial(max_samples, progress):
+        clock.now += 0.1 * sample * max_samples
+
+    with pytest.raises(SettingError, match=f"--seconds: too little time is left for the fewest samples; {words}"):
+        timing.within(timing.Share(1.0, left), clock.measure, None, None, trial=trial, share=0.1)
+    assert clock.calls == []
+
+
+def test_what_a_first_trial_takes_to_warm_up_does_not_leave_a_measure_out(monkeypatch):
+    clock = Clock(monkeypatch, 0.0, 0.1)
+    warm = False
+
+    def trial(max_samples, progress):
+        nonlocal warm
+        clock.now += 0.01 * max_samples + (0.0 if warm else 1.0)
+        warm = True
+
+    assert timing.within(timing.Share(0.1, 5.0), clock.measure, None, None, trial=trial, share=0.1) == 8
+
+
+@pytest.mark.parametrize("left", [10.0, 1e9])
+def test_the_fewest_samples_are_taken_where_all_that_is_left_allows_it(monkeypatch, left):
+    clock = Clock(monkeypatch, 0.0, 1.0)
+
+    def trial(max_samples, progress):
+        clock.now += 0.1 * max_samples
+
+    assert timing.within(timing.Share(1.0, left), clock.measure, None, None, trial=trial, share=0.1) == 8
+
+
+def test_measures_without_a_trial_and_times_of_their_own_do_not_give_way(monkeypatch):
+    clock = Clock(monkeypatch, 0.0, 1.0)
+    assert timing.within(timing.Share(1.0, 2.0), clock.measure, None, None) == 8
+    assert timing.within(1.0, clock.measure, None, None, trial=clock.measure, share=0.5) == 8
+
+
+def test_half_of_a_share_has_half_of_what_is_left():
+    half = timing.halved(timing.Share(3.0, 8.0))
+    assert (half, half.left) == (1.5, 4.0)
+    assert timing.halved(3.0) == 1.5
+    assert not isinstance(timing.halved(3.0), timing.Share)
 
 
 def test_every_measure_with_data_has_a_share():

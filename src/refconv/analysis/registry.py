@@ -25,6 +25,7 @@ from refconv.analysis.measures.patterns import filter_components, gaussian_fits
 from refconv.analysis.measures.ranges import weight_ranges
 from refconv.analysis.measures.robustness import adversarial_robustness, corruption_robustness, shift_consistency
 from refconv.analysis.measures.similarity import similarity
+from refconv.analysis.timing import halved
 from refconv.records import Record
 
 WEIGHT_MEASURES: dict[str, Callable[..., Record]] = {
@@ -74,7 +75,7 @@ class EvalData:
         if self.max_seconds is None:
             return settings
         if first is None:
-            return {**settings, "max_seconds": self.max_seconds / 2}
+            return {**settings, "max_seconds": halved(self.max_seconds)}
         return {**settings, "max_seconds": None, "max_samples": getattr(first, "samples")}  # noqa: B009  # no entry of every Record
 
     def more(self, kind: str) -> dict[str, Any]:

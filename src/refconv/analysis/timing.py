@@ -3,12 +3,17 @@
 A measure is taken on few samples, timed, and taken on as many as fit; the record is exactly that of ``max_samples`` of
 this number. Numbers come from a ladder, 8, 16, 24, 32, 48, 64, 96, 128 and so on, each a half or a third above the one
 before, so that a machine that is a little quicker or busier mostly takes the same.
+
+The fewest samples are taken even if they last longer than a measure's time, with one exception. A measure that works
+many times on each sample and has a share of a whole is not taken where a trial says that its fewest samples need more
+than all that is left of the whole: they would judge nothing, and take minutes on a large network.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
@@ -25,9 +30,27 @@ FEWEST = 8
 _TRIALS = (FEWEST, 2 * FEWEST, 8 * FEWEST, 64 * FEWEST)
 _SHARE = 0.15  # of the time left that a trial may take
 _COLD = 0.05  # of the time that a first trial may take, so that it can be repeated: it also warms up
+_COLD_OF_A_WHOLE = 0.25  # the same of all that is left, where a trial decides whether the measure is taken
 
 clock = time.perf_counter
 """What time is; a benchmark that counts the seconds of a processor puts another clock here."""
+
+
+class Share(float):
+    """The seconds of one measure, of all that is left of a whole."""
+
+    left: float
+
+    def __new__(cls, seconds: float, left: float) -> Share:
+        """Return a share of what is left."""
+        share = super().__new__(cls, seconds)
+        share.left = left
+        return share
+
+
+def halved(seconds: float) -> float:
+    """Return half of a time, and of what is left of its whole: that of the first of two models."""
+    return Share(seconds / 2, seconds.left / 2) if isinstance(seconds, Share) else seconds / 2
 
 
 class Budget:
@@ -46,12 +69,13 @@ class Budget:
         self._end = None if seconds is None else clock() + seconds
         self._weights = dict(weights)
 
-    def share(self, name: str) -> float | None:
+    def share(self, name: str) -> Share | None:
         """Return the seconds of a measure that is next, above 0 even if nothing is left; None without a bound."""
         if self._end is None:
             return None
         of_all = sum(self._weights.values())
-        return max((self._end - clock()) * self._weights.pop(name) / of_all, _LEAST)
+        left = self._end - clock()
+        return Share(max(left * self._weights.pop(name) / of_all, _LEAST), left)
 
 
 _LEAST = 1e-6  # seconds: the fewest samples are taken
@@ -106,10 +130,18 @@ def within(
     ``measure`` is called with ``max_samples`` and ``progress``. ``trial`` does less for each sample, in a ``share`` of
     the time. ``grain``: samples that come together, so that fewer cost as much. ``kept``: what a trial found out about
     its samples is kept, so that only further ones cost. The fewest samples are taken even if they last longer.
+
+    Raises:
+        SettingError: if there is no time, or if ``seconds`` are a :class:`Share` and a trial, which does less than the
+            measure, says that the fewest samples need more than all that is left.
     """
     if not seconds > 0:
         raise SettingError("no time", where="max_seconds", expected="above 0, or None", found=str(seconds))
     begin = clock()
+    whole = seconds.left if isinstance(seconds, Share) and trial is not None else math.inf
+    if whole <= 0:
+        raise _too_long("more time", 0.0)
+    cold = _COLD * seconds if math.isinf(whole) else max(_COLD * seconds, _COLD_OF_A_WHOLE * whole)
     before = (0, 0.0)
     counts = sorted({max(count, rung(grain)) for count in _TRIALS})
     for count, following in zip(counts, (*counts[1:], counts[-1]), strict=True):
@@ -119,9 +151,12 @@ def within(
             start = clock()
             found = (trial or measure)(max_samples=count, progress=None)
             now = (count, clock() - start)
-            if before[0] or now[1] > _COLD * seconds:
+            if before[0] or now[1] > cold:
                 break
-        left = seconds - (clock() - begin)
+        spent = clock() - begin
+        if count == counts[0] and now[1] > share * (whole - spent):
+            raise _too_long(f"about {now[1] / share:.2g} s", whole - spent)
+        left = seconds - spent
         fitting = _further(before, now, left) if kept else _fitting(before, now, left * share)
         if max_samples is not None and fitting >= max_samples:
             return measure(max_samples=max_samples, progress=progress)
@@ -132,6 +167,12 @@ def within(
     if trial is None and rung(fitting) <= count:
         return found
     return measure(max_samples=max(rung(fitting), FEWEST), progress=progress)
+
+
+def _too_long(needed: str, left: float) -> SettingError:
+    problem, found = "too little time is left for the fewest samples", f"{max(left, 0):.2g} s"
+    remedy = "take it alone with --only, or give more time; without a limit of time it is always taken"
+    return SettingError(problem, where="--seconds", expected=needed, found=found, remedy=remedy)
 
 
 def rung(count: int) -> int:
