@@ -14,6 +14,7 @@ from refconv.errors import ModelError
 from refconv.models.networks import mobilenet_small
 from refconv.process.distributed import Processes
 from refconv.tasks.classification.task import evaluate
+from refconv.tasks.evaluation import emulated_bf16
 
 CPU = torch.device("cpu")
 
@@ -158,3 +159,20 @@ def test_an_evaluation_prints_as_one_line(digits):
     line = str(evaluate(mobilenet_small(width=0.25), digits, "val"))
     assert "top-1" in line
     assert "144 samples" in line
+
+
+@pytest.mark.parametrize(
+    ("device", "native", "said"),
+    [("cpu", False, "warning: amp: this cpu emulates bf16"), ("cpu", True, ""), ("mps", False, "")],
+)
+def test_emulated_bf16_is_said(monkeypatch, device, native, said):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native, raising=False)
+    assert (emulated_bf16(torch.device(device), True) or "").startswith(said)
+    assert emulated_bf16(torch.device(device), False) is None
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_old_gpus_emulate_bf16(monkeypatch, native):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native or including_emulation)
+    assert (emulated_bf16(torch.device("cuda"), True) is None) == native

@@ -51,13 +51,14 @@ def eval_(
     from refconv.models.opening import open_model
     from refconv.process.distributed import choose_device
     from refconv.process.progress import Evaluating
+    from refconv.tasks.evaluation import emulated_bf16
     from refconv.tasks.model_data import data_for
     from refconv.tasks.registry import task_named
 
     place = choose_device(device)
     opened = open_model(model, pretrained=True, model=like, task=task, flags=flags, exported=True)
     images = data_for(opened, data, root=data_dir, workers=workers, class_map=class_map)
-    for line in images.said:
+    for line in filter(None, (*images.said, emulated_bf16(place, amp))):
         note(line)
     part: Any = split
     settings: dict[str, Any] = {"batch_size": batch_size, "device": place, "amp": amp}

@@ -37,6 +37,7 @@ from refconv.process.workers import leave_if_imported
 from refconv.recipe.code import trust_named
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import Certificate, plain_state_dict
+from refconv.tasks.evaluation import emulated_bf16
 
 __all__ = ["RunRecord", "train"]
 
@@ -103,7 +104,10 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         title = f"{recipe.method} {recipe.model.rpartition(':')[2]}"
         shown = StepDisplay(title, start=loop.step, total=loop.total, show=show and processes.first)
         stack.enter_context(shown)
-        warnings = () if loop.step else (random_bases(method), setup.task.warning(setup.model, recipe), _alone(setup))
+        warnings = () if loop.step else (
+            random_bases(method), setup.task.warning(setup.model, recipe), _alone(setup),
+            emulated_bf16(processes.device, recipe.amp),
+        )  # fmt: skip
         for line in (*setup.data.said, *filter(None, warnings)):
             shown.say(line)
         before = loop.seconds_before

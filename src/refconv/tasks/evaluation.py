@@ -58,3 +58,18 @@ Autocast = Callable[[], AbstractContextManager[object]]  #: What makes the conte
 def autocasting(device: torch.device, amp: bool) -> Autocast:
     """Return bf16 autocast, or no context."""
     return partial(torch.autocast, device.type, torch.bfloat16) if amp else nullcontext
+
+
+def emulated_bf16(device: torch.device, amp: bool) -> str | None:
+    """Return a warning if bf16 is asked for where it is emulated, which takes ten times as long as float32 or more."""
+    if not amp:
+        return None
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu" and torch.backends.mkldnn.is_available():
+        native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    else:
+        native = True  # or not known
+    return (
+        None if native else f"warning: amp: this {device.type} emulates bf16, which is slower than float32 without it"
+    )
