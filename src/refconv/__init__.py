@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from refconv.parametrizations.filterwise import (
         CombinationConfig as CombinationConfig,
         LowRankConfig as LowRankConfig,
+        NullSpaceConfig as NullSpaceConfig,
         StandardizeConfig as StandardizeConfig,
         TuckerConfig as TuckerConfig,
         WeightNormConfig as WeightNormConfig,
@@ -65,7 +66,8 @@ _NAMES = {
     "layers": "find_layers",
     "named_code": "trust",
     "parametrizations.refocus": "FreeConfig LrScaledConfig RandomBaseConfig ShuffledConfig",
-    "parametrizations.filterwise": "CombinationConfig LowRankConfig StandardizeConfig TuckerConfig WeightNormConfig",
+    "parametrizations.filterwise": "CombinationConfig LowRankConfig NullSpaceConfig StandardizeConfig TuckerConfig "
+    "WeightNormConfig",
     "parametrizations.spatial": "ContinuousConfig DensityConfig PointsConfig SeparableConfig SpacingsConfig",
     "parametrizations.registry": "register_transform",
     "parametrizations.waves": "GaborConfig SincConfig",

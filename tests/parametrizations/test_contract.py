@@ -27,6 +27,8 @@ VARIANTS = [
     ("lr_scaled", {"level": "block"}),
     ("lr_scaled", {"level": "network", "power": -0.5, "damping": 0.1}),
     ("low_rank", {"rank": 2, "scale": 0.5}),
+    ("low_rank", {"rank": 2, "scale": 0.5, "factors": "principal"}),
+    ("low_rank", {"rank": 2, "factors": "minor"}),
     ("spacings", {"taps": 3}),
     ("points", {"points": 2, "radius": 1.0}),
     ("continuous", {"hidden": 3, "frequency": 5.0}),

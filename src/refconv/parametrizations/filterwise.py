@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from refconv.config import TransformConfig, setting
+from refconv.errors import SettingError
 from refconv.ops import Layout
 from refconv.parametrizations.base import KernelTransform
 
@@ -43,6 +44,16 @@ def from_filters(filters: Tensor, layout: Layout) -> Tensor:
         filters = filters.reshape(-1, layout.groups, layout.out_per_group, layout.in_per_group, layout.taps)
         filters = filters.transpose(2, 3)
     return layout.real.to_blocks(filters.reshape(layout.real.weight_shape))
+
+
+def singular_components(base: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
+    """Return u [experts, out, n], s [experts, n], descending, and v^T [experts, n, in // groups * k] of the filters.
+
+    In float64, on the CPU, so that all devices and processes find the same.
+    """
+    filters = to_filters(layout.to_blocks(base.detach()), layout).to("cpu", torch.float64)
+    left, values, right = torch.linalg.svd(filters, full_matrices=False)
+    return left, values, right
 
 
 class CombinationConfig(TransformConfig, method="combination"):
@@ -87,20 +98,35 @@ class LowRankConfig(TransformConfig, method="low_rank"):
 
     Note [Factors]: those papers fold the taps into both factors, [out * K, r K] times [r K, in * K], which needs square
     kernels. Here V keeps the taps and U mixes channels, which holds for kernels of any shape.
+
+    With ``factors`` the product starts as r singular components of the filters F = sum_i s_i u_i v_i^T, which are taken
+    out of the base, so that training moves these components themselves:
+
+        kernel = F - C + scale * U V,   C = sum_i s_i u_i v_i^T,
+            U_i = u_i sqrt(s_i / scale),   V_i = sqrt(s_i / scale) v_i^T
+
+    ``principal``: those of the largest s (PiSSA, arXiv 2404.02948); ``minor``: of the smallest (MiLoRA, arXiv
+    2406.09044). A component with s = 0 stays at rest, as both of its factors are zero.
     """
 
     rank: int = setting("rank r; cut to the smaller side of the matrix, which reaches every kernel", 4, least=1)
     scale: float = setting("factor of the product", 1.0, above=0)
+    factors: Literal["zero", "principal", "minor"] = setting("start of U V, zero or singular components of F", "zero")
+
+    unsaid: ClassVar[dict[str, Any]] = {**TransformConfig.unsaid, "factors": "zero"}
 
 
 class LowRank(KernelTransform, settings=LowRankConfig):
     """A trained product of two thin matrices, added to the filters: ``up`` U, zero at the start, and ``down`` V.
 
-    V starts uniform within 1 / sqrt(in // groups * k), as torch starts a convolution of that fan-in.
+    V starts uniform within 1 / sqrt(in // groups * k), as torch starts a convolution of that fan-in; or both start as
+    singular components of the filters, which are ``taken`` [experts, out, in // groups * k] out of the base.
     """
 
     config: LowRankConfig
     size = "rank"
+    computed = ("taken",)
+    taken: Tensor | None
 
     @classmethod
     def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
@@ -109,13 +135,82 @@ class LowRank(KernelTransform, settings=LowRankConfig):
         return {"up": (experts, out, rank), "down": (experts, rank, inner)}
 
     def transform(self, blocks: Tensor) -> Tensor:
-        change: Tensor = self.config.scale * (self.up.to(blocks.dtype) @ self.down.to(blocks.dtype))
+        change = self._product(self.up, self.down, blocks)
+        if self.taken is not None:
+            change = change - self.taken.to(blocks.dtype)
         return blocks + from_filters(change, self.layout)
 
+    def _product(self, up: Tensor, down: Tensor, like: Tensor) -> Tensor:
+        product: Tensor = self.config.scale * (up.to(like.dtype) @ down.to(like.dtype))
+        return product
+
+    def prepare(self, base: Tensor) -> None:
+        """Take the components out of the base that the factors start as."""
+        if self.config.factors != "zero":
+            self.taken = self._product(*self._components(base), self.up)
+
+    def _components(self, base: Tensor) -> tuple[Tensor, Tensor]:
+        """Return U and V whose product, times the scale, are the first or last singular components of the filters."""
+        left, values, right = singular_components(base, self.layout)
+        rank = self.up.shape[-1]
+        part = slice(rank) if self.config.factors == "principal" else slice(values.shape[-1] - rank, None)
+        root = (values[..., part] / self.config.scale).sqrt()
+        return (left[..., part] * root[..., None, :]).to(self.up), (root[..., None] * right[..., part, :]).to(self.down)
+
     def reset(self, base: Tensor) -> None:
+        if self.config.factors != "zero":
+            for factor, start in zip((self.up, self.down), self._components(base), strict=True):
+                factor.copy_(start)
+            return
         self.up.zero_()
         bound = 1 / sqrt(self.down.shape[-1])
         self.down.uniform_(-bound, bound)
+
+
+def _share(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+        raise SettingError("no share that leaves something", where=name, expected="0 to below 1", found=repr(value))
+    return float(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NullSpaceConfig(TransformConfig, method="null_space"):
+    """Null space: kernel = base + D (I - V V^T), a change that leaves the principal directions of the filters alone.
+
+    V [in // groups * k, n] are the fewest leading right singular vectors of the filters F whose squared singular values
+    are a share ``protected`` of the sum of all. What a patch of the input has along V passes through the change unseen,
+    and under SGD the gradient g of plain training becomes g (I - V V^T): a projection in place of the Gram F^T F, by
+    which refocusing with ``order=filters`` prefers these very directions.
+
+    Source: Training Networks in Null Space of Feature Covariance for Continual Learning, arXiv 2103.07113, where the
+    protected directions are those of the features of earlier tasks. Here there are no earlier data, and the filters
+    stand for what they respond to.
+    """
+
+    protected: float = setting("share of the squared singular values that is protected", 0.9, check=_share)
+
+
+class NullSpace(KernelTransform, settings=NullSpaceConfig):
+    """A trained difference D [experts, out, in // groups * k], zero at the start, beside the directions V^T."""
+
+    config: NullSpaceConfig
+    computed = ("directions",)
+    directions: Tensor
+
+    @classmethod
+    def shapes(cls, layout: Layout, config: Any) -> dict[str, tuple[int, ...]]:
+        return {"difference": filter_shape(layout)}
+
+    def prepare(self, base: Tensor) -> None:
+        """Find the directions that are protected; of experts as many as the one needs that needs most."""
+        _, values, right = singular_components(base, self.layout)
+        energy = values.square().cumsum(-1)
+        needed = int((energy < self.config.protected * energy[..., -1:]).sum(-1).max()) + (self.config.protected > 0)
+        self.directions = right[..., :needed, :].to(self.difference)
+
+    def transform(self, blocks: Tensor) -> Tensor:
+        change, directions = self.difference.to(blocks.dtype), self.directions.to(blocks.dtype)
+        return blocks + from_filters(change - (change @ directions.mT) @ directions, self.layout)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,13 +12,13 @@ from refconv.errors import SettingError, did_you_mean
 from refconv.layers import Layer
 from refconv.ops import Layout
 from refconv.parametrizations.base import KernelTransform
-from refconv.parametrizations.filterwise import Combination, LowRank, Standardize, Tucker, WeightNorm
+from refconv.parametrizations.filterwise import Combination, LowRank, NullSpace, Standardize, Tucker, WeightNorm
 from refconv.parametrizations.refocus import Free, LrScaled, RandomBase, Refocus, Shuffled
 from refconv.parametrizations.spatial import Continuous, Density, Points, Separable, Spacings
 from refconv.parametrizations.waves import Gabor, Sinc
 
 _KINDS: tuple[type[KernelTransform], ...] = (
-    *(Refocus, Shuffled, RandomBase, Free, LrScaled, LowRank, Tucker, Density),
+    *(Refocus, Shuffled, RandomBase, Free, LrScaled, LowRank, NullSpace, Tucker, Density),
     *(Combination, Spacings, Points, Continuous, Gabor, Sinc, Separable, WeightNorm, Standardize),
 )
 
