@@ -11,19 +11,22 @@ index. The pages are generated from end to end; nothing in them is typed by hand
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import regimes
 from findings import advice, findings, verdict
 from lines import Lines
 from pages import ROOT, replace_part
+from refconv.engine.run_record import RunRecord
 from refconv.studies import Comparison
 from refconv.studies.comparison import MEASURES
 from refconv.studies.pages import draw, markdown, table
 from refconv.studies.statistics import FEWEST
-from refconv.studies.summary import restated
+from refconv.studies.summary import gain_of, restated
 from robustness import KEYS, RECORD as ROBUSTNESS
 
 RECORDS = ROOT / "studies" / "records"
@@ -63,7 +66,29 @@ LIMITS = """## Limits
 
 def read_records(folder: Path) -> list[Comparison]:
     """Return the committed records in the order of their names, their statistics computed anew from the values."""
-    return [restated(Comparison.read(path)) for path in sorted(folder.glob("*.json"))]
+    return [with_gains(restated(Comparison.read(path)), folder) for path in sorted(folder.glob("*.json"))]
+
+
+def with_gains(record: Comparison, folder: Path) -> Comparison:
+    """Return a record with what training made of each network, if the journal beside it says so and the record not.
+
+    Args:
+        record: the study's.
+        folder: where the journal lies.
+    """
+    file = folder / f"{record.name}.runs.jsonl"
+    if not file.is_file() or all(cell.gain is not None for cell in record.cells):
+        return record
+    runs: dict[tuple[str, str], list[RunRecord]] = {}
+    for line in file.read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        kind, *where = entry["run"].split("/")
+        if kind == "final" and entry["record"] is not None:
+            architecture, method = where[:2]
+            runs.setdefault((architecture, method), []).append(RunRecord.from_dict(entry["record"]))
+    known = {cell: gain_of(sorted(found, key=lambda one: one.seed)) for cell, found in runs.items()}
+    cells = (replace(cell, gain=known.get((cell.architecture, cell.method))) for cell in record.cells)
+    return replace(record, cells=tuple(cells))
 
 
 def overview(records: Sequence[Comparison]) -> str:

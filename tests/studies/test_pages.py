@@ -8,7 +8,7 @@ from scipy import stats
 
 from refconv.records import content_of
 from refconv.studies import Comparison, pages
-from refconv.studies.comparison import BaseResult, Tried
+from refconv.studies.comparison import BaseResult, Gain, Tried
 from refconv.studies.statistics import holm, seeds_needed
 from small_studies import comparison
 
@@ -163,3 +163,18 @@ def test_what_is_not_known_about_the_validation_split_is_said(found):
     given = dataclasses.replace(chosen, bases=(BaseResult("net", None, {}),))
     assert "whether the given weights were is unknown" in pages.markdown(given)
     assert "Base of net: given." in pages.markdown(given)
+
+
+def test_what_training_made_of_the_base_is_shown_beside_what_the_method_adds():
+    values = {("net", name): {"top1": (0.9,) * 5, "loss": (0.3,) * 5} for name in ("plain", "refocus")}
+    whole = comparison(values)
+    assert pages.gains(whole)[1:] == []
+    assert "Against the network before training" not in pages.markdown(whole)
+    ends = (0.85, 0.86, 0.84, 0.85, 0.85)
+    gain = Gain("top1", "val", 1000, (0.8,) * 5, ends)
+    cells = (dataclasses.replace(whole.cells[0], gain=gain), *whole.cells[1:])
+    (row,) = pages.gains(dataclasses.replace(whole, cells=cells))[1:]
+    half = stats.t.ppf(0.975, 4) * np.std(ends, ddof=1) / 5**0.5
+    low, high = (f"{100 * (0.05 + side * half):+.2f}" for side in (-1, 1))
+    assert row == ("net", "plain", "top-1, %", "80.00", "85.00", f"+5.00 ({low} to {high})", "1,000 val")
+    assert "Against the network before training" in pages.markdown(dataclasses.replace(whole, cells=cells))

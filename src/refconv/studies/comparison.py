@@ -31,6 +31,22 @@ class Tried(Record):
 
 
 @dataclass(frozen=True)
+class Gain(Record):
+    """What the final runs of a cell made of the network that each started from, on the same samples of one split."""
+
+    measure: str  # the task's first
+    split: str  # val, or without one train: the test split is read once
+    samples: int
+    starts: tuple[float, ...]  # per seed, before the first step
+    ends: tuple[float, ...]  # per seed, of the result
+
+    @property
+    def differences(self) -> tuple[float, ...]:
+        """The result minus the start, seed by seed."""
+        return tuple(end - start for start, end in zip(self.starts, self.ends, strict=True))
+
+
+@dataclass(frozen=True)
 class CellResult(Record):
     """One method on one architecture."""
 
@@ -48,6 +64,7 @@ class CellResult(Record):
     step_ratio: float  # to the reference method: median of paired steps taken in turn
     peak_memory_mb: float | None  # the most of an accelerator's memory in any final run; None on a CPU
     test_samples: int | None = None  # None in records that did not note it
+    gain: Gain | None = None  # None in records of earlier versions
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from refconv.errors import printable
@@ -13,10 +14,14 @@ from refconv.sentences import capital
 from refconv.studies.comparison import MEASURES, Comparison, Contrast
 from refconv.studies.estimate import clock
 from refconv.studies.runs import label
-from refconv.studies.statistics import FEWEST, Interval
+from refconv.studies.statistics import FEWEST, Interval, t_interval
 from refconv.task_measures import Measure
 
 Rows = list[tuple[str, ...]]  # a table, its titles first
+_GAINS = (
+    "Measured on a few of the samples that choose settings, before the first step and after the last; intervals over "
+    "seeds. The test split is read once, so it does not say this."
+)
 _BETTER, _WORSE, _OPEN = "#1b7837", "#b2182b", "#4d4d4d"
 
 
@@ -50,6 +55,28 @@ def differences(comparison: Comparison, name: str) -> Rows:
         row += [_p(contrast.p), _p(contrast.p_holm), verdict(contrast, comparison.reference)]
         rows.append((*row, *([f"{contrast.seeds_needed or '':}"] if power else [])))
     return rows
+
+
+def gains(comparison: Comparison) -> Rows:
+    """Return the table of what training made of the network that it started from; titles alone where nothing says it.
+
+    A gain is extra training and method together: the difference of two methods' gains is what a method adds.
+    """
+    rows: Rows = [("architecture", "method", "measure", "before", "after", "after minus before", "samples")]
+    for cell in comparison.cells:
+        if (gain := cell.gain) is not None:
+            measure = MEASURES[gain.measure]
+            interval = t_interval(gain.differences, measure.resolution(gain.samples))
+            before, after = (measure.shown(fmean(values)) for values in (gain.starts, gain.ends))
+            change = " ".join(filter(None, (measure.shown(interval.mean, signed=True), _bracketed(interval, measure))))
+            row = cell.architecture, cell.method, measure.title, before, after, change, f"{gain.samples:,} {gain.split}"
+            rows.append(row)
+    return rows
+
+
+def _bracketed(interval: Interval, measure: Measure) -> str:
+    bounds = _bounds(interval, measure)
+    return bounds and f"({bounds})"
 
 
 def _better(contrast: Contrast) -> bool | None:
@@ -151,6 +178,8 @@ def markdown(comparison: Comparison, *, plot: str | None = None, level: int = 1)
     for name in comparison.measures:
         if comparison.contrasts_in(name):
             parts += [f"{head}# Differences in {MEASURES[name].label}", table(differences(comparison, name))]
+    if len(rows := gains(comparison)) > 1:
+        parts += [f"{head}# Against the network before training", table(rows), _GAINS]
     if plot is not None:
         parts.append(f"![Differences to {comparison.reference} with 95 % intervals]({plot})")
     parts += [f"{head}# Conditions", "\n".join(f"* {line}" for line in notes(comparison))]

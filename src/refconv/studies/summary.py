@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from refconv.data import DataInfo
 from refconv.engine.run_record import RunRecord, ValidationPoint, command, versions
 from refconv.errors import RunError
-from refconv.studies.comparison import MEASURES, BaseResult, CellResult, Comparison, Contrast
+from refconv.studies.comparison import MEASURES, BaseResult, CellResult, Comparison, Contrast, Gain
 from refconv.studies.estimate import StepTimes
 from refconv.studies.execution import record_of
 from refconv.studies.runs import Run
@@ -78,8 +78,19 @@ def _cell(
         values=values, intervals=_intervals(values, first.test_samples), parameters_trained=first.parameters_trained,
         parameters_shipped=first.parameters_shipped, samples_seen=first.samples_seen,
         step_ms=times.median_ms[method], step_ratio=times.ratio[method], peak_memory_mb=max(memory, default=None),
-        test_samples=first.test_samples,
+        test_samples=first.test_samples, gain=gain_of(records),
     )  # fmt: skip
+
+
+def gain_of(records: Sequence[RunRecord]) -> Gain | None:
+    """Return what the final runs of a cell made of their starts; None if not all of them say so, in one measure."""
+    courses = [record.course for record in records]
+    known = [(course, course.end) for course in courses if course is not None and course.end is not None]
+    same = {(course.measure, course.split, course.samples) for course, _ in known}
+    if len(known) < len(records) or len(same) != 1 or known[0][0].measure not in MEASURES:
+        return None
+    ((measure, split, samples),) = same
+    return Gain(measure, split, samples, tuple(course.start for course, _ in known), tuple(end for _, end in known))
 
 
 def _intervals(values: Mapping[str, tuple[float, ...]], samples: int | None) -> dict[str, Interval]:
