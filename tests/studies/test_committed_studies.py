@@ -16,7 +16,11 @@ ROOT = Path(__file__).resolve().parents[2]
 STUDIES = sorted((ROOT / "studies").glob("*.toml"))
 
 
-SIZES = {"scenes": 1000, "photographs": 3968, "folder:runs/outside/cifar-500": 500}
+SIZES = {
+    "scenes": 1000,
+    "photographs": 3968,
+    **{f"folder:runs/outside/cifar-{size}": size for size in (500, 5000, 50_000)},
+}
 WITH_VALIDATION = {"mnist1d": 4000, "digits": 1438, "fashion-mnist": 60_000}  # val_split takes its share of these
 JOURNALS = [path for path in STUDIES if (path.parent / "records" / f"{path.stem}.runs.jsonl").is_file()]
 
