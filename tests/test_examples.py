@@ -32,6 +32,7 @@ from refconv.analysis import Redundancy
 from refconv.cli import main
 from refconv.cli.app import app
 from refconv.data.preprocessing import resolve
+from refconv.exporting import timing
 from refconv.models.model_input import of_name
 from refconv.models.networks import resnet_small
 from refconv.parametrizations import TRANSFORMS
@@ -498,6 +499,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "study.toml").write_text(tomli_w.dumps(changed(**quick)), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "resnet", raising=False)
+    monkeypatch.setattr(timing, "_STATUS", tmp_path / "none")  # tests/exporting/test_timing.py measures memory
     yield tmp_path
     for name in ("resnet", "losses"):
         sys.modules.pop(name, None)
