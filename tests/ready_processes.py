@@ -8,6 +8,7 @@ interpreter. It listens at a socket, so that all workers of pytest-xdist can ask
 import atexit
 import gc
 import json
+import math
 import os
 import select
 import signal
@@ -57,9 +58,12 @@ class Script:
             self.returncode = _answered(self.pid)
         return self.returncode
 
-    def wait(self):
-        """Wait for the end, and return what :func:`run_script` does."""
+    def wait(self, seconds=math.inf):
+        """Wait for the end, and return what :func:`run_script` does; a process that takes longer is killed."""
+        end = time.monotonic() + seconds
         while self.poll() is None:
+            if time.monotonic() > end:
+                os.kill(self.pid, signal.SIGKILL)
             time.sleep(0.02)
         out, err = (Path(self._folder.name, name).read_text(encoding="utf-8") for name in ("out", "err"))
         self._folder.cleanup()
