@@ -72,6 +72,11 @@ def pytest_configure(config):
         ready_processes.start()
 
 
+def pytest_ignore_collect(collection_path):
+    """Look for tests in files of tests alone: what they share has no examples, and is imported where it is used."""
+    return True if collection_path.suffix == ".py" and not collection_path.name.startswith("test_") else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     start_generators(item.config)
