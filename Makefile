@@ -41,7 +41,7 @@ test-wheel: $(READY)
 	$(BIN)/python -m pytest tests/test_wheel.py -m wheel -q -rs
 
 browser: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m browser -q -rs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/report/browser -m browser -q -rs
 
 explore: $(READY)
 	@echo "seed $(SEED); to draw the same again: make explore SEED=$(SEED)"

@@ -6,17 +6,18 @@ draws anew: it runs the tests of drawn examples under the profile ``explore``, f
 
 What an environment says of colours and widths of terminals is not heard, here or in the processes that tests start.
 Nor is it heard that SIGINT is to be ignored, as a shell says to what it starts in the background: Ctrl-C is tested.
+
+Torch and numpy are imported where they are used: the process that hands tests to the workers of pytest-xdist is quick.
 """
 
 import os
 import random
 import signal
 
-import numpy as np
 import pytest
-import torch
 from hypothesis import settings
 
+import ready_processes
 from faults.figures import figures  # noqa: F401  # a fixture for every test
 from refconv.named_code import trusting
 
@@ -34,6 +35,9 @@ for variable in (
 
 def start_generators(config):
     """Start every generator that tests draw from: at 0, or where ``make explore`` says."""
+    import numpy as np
+    import torch
+
     seed = int(config.getoption("hypothesis_seed", default=None) or 0)
     random.seed(seed)
     np.random.seed(seed % 2**32)
@@ -54,10 +58,23 @@ def named_in_this_test():
 @pytest.fixture
 def one_thread():
     """Let torch compute on one thread: the order of its sums depends on their number."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+def pytest_configure(config):
+    """Let all workers of pytest-xdist ask the same process for others."""
+    if config.getoption("numprocesses", None):
+        ready_processes.start()
+
+
+def pytest_ignore_collect(collection_path):
+    """Look for tests in files of tests alone: what they share has no examples, and is imported where it is used."""
+    return True if collection_path.suffix == ".py" and not collection_path.name.startswith("test_") else None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -70,6 +87,9 @@ def pytest_fixture_setup(fixturedef, request):
     """A fixture that several tests share is made by whichever comes first: neither may notice which one it is."""
     if fixturedef.scope == "function":
         return (yield)
+    import numpy as np
+    import torch
+
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     start_generators(request.config)
     try:

@@ -1,13 +1,18 @@
 """Processes that run a script as ``python -c`` would, without the five seconds in which torch and timm are imported.
 
-One process per run of the tests imports them and forks for each script, before anything has used them: no threads of
-torch, no data workers, no fork server of multiprocessing, signals as they are in a new interpreter.
+One process per run of the tests imports them when it is first asked, and forks for each script, before anything has
+used them: no threads of torch, no data workers, no fork server of multiprocessing, signals as they are in a new
+interpreter. It listens at a socket, so that all workers of pytest-xdist can ask the same process.
 """
 
 import atexit
+import gc
 import json
+import math
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,25 +21,35 @@ import time
 import traceback
 from pathlib import Path
 
+ADDRESS = "REFCONV_TEST_FORKS"
+"""In the environment: the socket of the process that forks, for the process that started it and those below it."""
+
 _SERVED = "import ready_processes; ready_processes.serve()"
-_server = None
 
 
-def run_script(code, *arguments, cwd=None, environment=None):
-    """Run a script in a process of its own and return its :class:`subprocess.CompletedProcess`, with its output."""
-    return Script(code, *arguments, cwd=cwd, environment=environment).wait()
+def run_script(code, *arguments, **settings):
+    """Run a :class:`Script` and return its :class:`subprocess.CompletedProcess`, with its output."""
+    return Script(code, *arguments, **settings).wait()
 
 
 class Script:
-    """A script that runs in a process of its own."""
+    """A script that runs in a process of its own.
 
-    def __init__(self, code, *arguments, cwd=None, environment=None):
+    Args:
+        code: what ``python -c`` would be given.
+        *arguments: what follows it.
+        cwd: the current folder of the process, that of this one by default.
+        environment: what is added to the environment of this process.
+        without_refconv: whether the script imports refconv itself, and only its dependencies are there before.
+    """
+
+    def __init__(self, code, *arguments, cwd=None, environment=None, without_refconv=False):
         self._folder = tempfile.TemporaryDirectory()
         self._arguments = [*map(str, arguments)]
         self.returncode = None
         self.pid = _answered({
             "code": code, "arguments": self._arguments, "cwd": str(cwd or Path.cwd()), "folder": self._folder.name,
-            "environment": {**os.environ, **(environment or {})},
+            "environment": {**os.environ, **(environment or {})}, "without_refconv": without_refconv,
         })  # fmt: skip
 
     def poll(self):
@@ -43,56 +58,84 @@ class Script:
             self.returncode = _answered(self.pid)
         return self.returncode
 
-    def wait(self):
-        """Wait for the end, and return what :func:`run_script` does."""
+    def wait(self, seconds=math.inf):
+        """Wait for the end, and return what :func:`run_script` does; a process that takes longer is killed."""
+        end = time.monotonic() + seconds
         while self.poll() is None:
-            time.sleep(0.01)
+            if time.monotonic() > end:
+                os.kill(self.pid, signal.SIGKILL)
+            time.sleep(0.02)
         out, err = (Path(self._folder.name, name).read_text(encoding="utf-8") for name in ("out", "err"))
         self._folder.cleanup()
         return subprocess.CompletedProcess(["-c", *self._arguments], self.returncode, out, err)
 
 
-def _answered(asked):
-    """Return what the process that forks answers to a line."""
-    server = _started()
-    server.stdin.write(json.dumps(asked) + "\n")
-    server.stdin.flush()
-    return json.loads(server.stdout.readline())
-
-
-def _started():
-    """Return the process that forks, which belongs to this process."""
-    global _server
-    if _server is None:
+def start():
+    """Start the process that forks, unless this process or one above it has; it ends when this process does."""
+    if ADDRESS in os.environ:
+        return
+    folder = tempfile.TemporaryDirectory()
+    address = os.environ[ADDRESS] = str(Path(folder.name, "socket"))
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(address)
+        listening.listen()
         path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
-        _server = subprocess.Popen(
-            [sys.executable, "-c", _SERVED],
+        server = subprocess.Popen(
+            [sys.executable, "-c", _SERVED, str(listening.fileno())],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+            pass_fds=[listening.fileno()],
             env={**os.environ, "PYTHONPATH": path},
         )
-        atexit.register(_server.communicate)
-    return _server
+    atexit.register(folder.cleanup)
+    atexit.register(server.communicate)
+
+
+def _answered(asked):
+    """Return what the process that forks answers."""
+    start()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(os.environ[ADDRESS])
+        with connection.makefile("rw", encoding="utf-8") as lines:
+            lines.write(json.dumps(asked) + "\n")
+            lines.flush()
+            return json.loads(lines.readline())
 
 
 def serve():
-    """Fork for each line that asks for a script, and say the status where a line is the number of a process."""
+    """Answer until the process that started this one ends: fork for a script, say the status of a process by number."""
+    listening = socket.socket(fileno=int(sys.argv[1]))
+    while True:
+        ready, _, _ = select.select([listening, sys.stdin], [], [])
+        if sys.stdin in ready:
+            os._exit(0)  # without tidying up all that was imported
+        connection, _ = listening.accept()
+        with connection, connection.makefile("rw", encoding="utf-8") as lines:
+            asked = json.loads(lines.readline())
+            answer = _status(asked) if isinstance(asked, int) else _forked(asked, [listening, connection])
+            lines.write(json.dumps(answer) + "\n")
+
+
+def _status(pid):
+    """Return the status of a process that has ended, or None."""
+    ended, status = os.waitpid(pid, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if ended else None
+
+
+def _forked(asked, sockets):
+    """Return the number of a new process that runs a script, without these sockets."""
     import refconv.engine.loop  # noqa: F401
 
-    for line in sys.stdin:
-        asked = json.loads(line)
-        if isinstance(asked, int):
-            ended, status = os.waitpid(asked, os.WNOHANG)
-            print(json.dumps(os.waitstatus_to_exitcode(status) if ended else None), flush=True)
-            continue
-        pid = os.fork()
-        if not pid:
-            os._exit(_run(**asked))
-        print(pid, flush=True)
+    gc.collect()
+    gc.freeze()
+    pid = os.fork()
+    if not pid:
+        for one in sockets:
+            one.close()
+        os._exit(_run(**asked))
+    return pid
 
 
-def _run(code, arguments, cwd, folder, environment):
+def _run(code, arguments, cwd, folder, environment, without_refconv):
     """Run a script in this process, which ends with the status that is returned."""
     for number, name in ((0, os.devnull), (1, Path(folder, "out")), (2, Path(folder, "err"))):
         os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
@@ -101,6 +144,9 @@ def _run(code, arguments, cwd, folder, environment):
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
+    if without_refconv:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "refconv"]:
+            del sys.modules[name]
     sys.argv = ["-c", *arguments]
     main = sys.modules["__main__"]
     status = 0

@@ -11,7 +11,6 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -28,10 +27,12 @@ from timm.models import _registry
 
 import integration_pages
 import refconv
+from ready_processes import run_script
 from refconv.analysis import Redundancy
 from refconv.cli import main
 from refconv.cli.app import app
 from refconv.data.preprocessing import resolve
+from refconv.exporting import timing
 from refconv.models.model_input import of_name
 from refconv.models.networks import resnet_small
 from refconv.parametrizations import TRANSFORMS
@@ -301,8 +302,9 @@ def script_example(code, pretrained):
         "pretrained=True": 'img_size=32, epochs=1, batch_size=4, lr=1e-3, device="cpu"',
     }.items():
         code = code.replace(f'"{words}"', f'"{quick}"') if words in INSTEAD else code.replace(words, quick)
-    Path("script.py").write_text(code, encoding="utf-8")
-    said = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, check=False)
+    script = Path("script.py").absolute()  # data workers look for it from elsewhere
+    script.write_text(code, encoding="utf-8")
+    said = run_script(f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')")
     assert (said.returncode, said.stderr) == (0, "")
     assert said.stdout.splitlines()[-1].startswith("refocus test_efficientnet on folder:cifar: top-1")
     assert timm.create_model("local-dir:runs/refocus/model", pretrained=True).num_classes == 3
@@ -497,6 +499,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "study.toml").write_text(tomli_w.dumps(changed(**quick)), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "resnet", raising=False)
+    monkeypatch.setattr(timing, "_STATUS", tmp_path / "none")  # tests/exporting/test_timing.py measures memory
     yield tmp_path
     for name in ("resnet", "losses"):
         sys.modules.pop(name, None)

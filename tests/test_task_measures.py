@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ready_processes import run_script
 from refconv.errors import SettingError
 from refconv.task_measures import DECIBEL, NUMBER, SHARE, TASKS, compared_measures, measures_of
 
@@ -152,7 +153,7 @@ def test_a_new_task_is_one_folder_and_one_line(tmp_path):
     folder.mkdir()
     for name, text in {"__init__": "", "measures": MEASURED, "task": TASK}.items():
         (folder / f"{name}.py").write_text(text)
-    done = subprocess.run([sys.executable, "-c", USE, str(tmp_path)], check=False, capture_output=True, text=True)
+    done = run_script(USE, tmp_path, without_refconv=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["task"] == "counting"

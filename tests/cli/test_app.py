@@ -7,6 +7,7 @@ import sys
 import pytest
 import typer
 
+from ready_processes import run_script
 from refconv.cli import main
 from refconv.cli.app import app
 from refconv.cli.commands import COMMANDS
@@ -181,9 +182,11 @@ def hidden(names, *arguments):
         f"        if name.partition('.')[0] in {names!r}:\n"
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Hidden())\n"
+        f"for name in [name for name in sys.modules if name.partition('.')[0] in {names!r}]:\n"
+        "    del sys.modules[name]\n"
         f"from refconv.cli import main\nsys.exit(main({list(arguments)!r}))\n"
     )
-    return run("-c", code)
+    return run_script(code, without_refconv=True)
 
 
 @pytest.mark.parametrize(

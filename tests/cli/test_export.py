@@ -5,7 +5,7 @@ import json
 import pytest
 
 from refconv.cli import main
-from refconv.exporting import exporting
+from refconv.exporting import exporting, timing
 from run_checkpoints import save_run, small_recipe
 
 
@@ -85,7 +85,8 @@ def test_sizes_for_tasks_of_whole_images_are_refused(tmp_path, capsys):
     assert "img_size: has no effect: the file takes whole images" in capsys.readouterr().err
 
 
-def test_bench_prints_ratios_and_refuses_two_structures(tmp_path, capsys, run):
+def test_bench_prints_ratios_and_refuses_two_structures(tmp_path, capsys, run, monkeypatch):
+    monkeypatch.setattr(timing, "_STATUS", tmp_path / "none")  # tests/exporting/test_timing.py measures memory
     assert main(["bench", "--before", run, "--after", run, "--repetitions", "10"]) == 0
     assert "onnxruntime" in capsys.readouterr().out
     other = small_recipe(model_kwargs={"width": 0.5})

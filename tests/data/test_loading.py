@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ready_processes import Script
 from refconv.data import loading
 from refconv.data.loading import _Collate, _unpacked, load_batches, prepare_worker, workers_kept
 from refconv.engine import Recipe, train
@@ -61,22 +62,20 @@ def test_signals_to_the_whole_group_do_not_end_workers():  # takes the start of 
     assert list(batches) == [(16, 0), (4,)] * 3
 
 
-def test_a_process_ends_although_an_error_holds_its_workers(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import torch\n"
-        "from refconv.data.loading import load_batches\n"
-        "from refconv.errors import DataError, RefconvWarning\n"
-        "from signalled_samples import Squares\n"
-        "if __name__ == '__main__':\n"
-        "    try:\n"
-        "        list(load_batches(Squares(2), [torch.tensor([2])] * 9, workers=1, collate=tuple))\n"
-        "    except DataError as error:\n"
-        "        kept = error\n"
-    )
-    paths = [*filter(None, sys.path), str(Path(__file__).parents[1])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    subprocess.run([sys.executable, script], check=True, env=environment, timeout=300)
+HELD = """
+import torch
+from refconv.data.loading import load_batches
+from refconv.errors import DataError
+from signalled_samples import Squares
+try:
+    list(load_batches(Squares(2), [torch.tensor([2])] * 9, workers=1, collate=tuple))
+except DataError as error:
+    kept = error
+"""
+
+
+def test_a_process_ends_although_an_error_holds_its_workers():
+    assert Script(HELD).wait(seconds=900).returncode == 0
 
 
 class Held:

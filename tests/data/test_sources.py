@@ -43,13 +43,27 @@ def test_digits_statistics_are_those_of_the_training_samples():
     assert_statistics(open_digits(), 5e-5)
 
 
-def test_mnist1d_needs_no_network_and_has_the_standard_sizes(monkeypatch):
+def generators():
+    """Return the states of the generators that the package mnist1d seeds."""
+    return random.getstate(), np.random.get_state()[1].tolist()
+
+
+@pytest.fixture(scope="module")
+def generated():
+    """MNIST-1D as it is generated where there is no network, and the states of the generators around that."""
+
     def refuse(*_, **__):
         raise AssertionError("no network here")
 
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    open_mnist1d.cache_clear()
-    source = open_mnist1d()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", refuse)
+        np.random.seed(1)
+        before = generators()
+        return open_mnist1d.__wrapped__(), before, generators()
+
+
+def test_mnist1d_needs_no_network_and_has_the_standard_sizes(generated):
+    source, _, _ = generated
     assert source.train.shape == (4000, 1, 40)
     assert source.test.shape == (1000, 1, 40)
     assert source.train.dtype == torch.float32
@@ -58,16 +72,13 @@ def test_mnist1d_needs_no_network_and_has_the_standard_sizes(monkeypatch):
     assert_statistics(source, 0.01)
 
 
-def test_mnist1d_is_the_same_again_and_leaves_the_generators_alone():
-    np.random.seed(1)
-    before = random.getstate(), np.random.get_state()[1].tolist()
-    first = open_mnist1d()
-    open_mnist1d.cache_clear()
+def test_mnist1d_is_the_same_again_and_leaves_the_generators_alone(generated):
+    first, before, after = generated
     again = open_mnist1d()
     assert again is not first
     assert torch.equal(first.train, again.train)
     assert torch.equal(first.test_labels, again.test_labels)
-    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
+    assert after == before
     assert open_mnist1d() is again
 
 

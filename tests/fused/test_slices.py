@@ -13,8 +13,6 @@ from ops_reference import reference_gram
 from refconv.fused import slices
 from refconv.ops import apply_gram_by_convolution
 
-pytestmark = pytest.mark.skipif(not slices.fits((3,), (3,), torch.zeros(1)), reason="no C compiler")
-
 GEOMETRIES = [
     ((3, 3), (3, 3)),
     ((3, 3), (5, 5)),
@@ -27,6 +25,13 @@ GEOMETRIES = [
     ((3, 3, 3), (3, 3, 3)),
     ((1, 1), (1, 1)),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    """Compile here, not where tests are collected: all workers of pytest-xdist do that at the same time."""
+    if not slices.fits((3,), (3,), torch.zeros(1)):
+        pytest.skip("no C compiler")
 
 
 def kernels(kernel_size, number, dtype=torch.float64, shape=(7, 5)):

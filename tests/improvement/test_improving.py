@@ -25,7 +25,9 @@ from refconv.improvement.scoring import score
 from refconv.models.metadata import certificate_hash
 from refconv.models.model_folder import load_model_folder
 from refconv.models.opening import open_model
+from refconv.studies import executors
 from refconv.studies.execution import Outcome, execute
+from refconv.studies.local import SerialExecutor
 from refconv.tasks.model_data import data_for
 from refconv.tasks.registry import task_named
 
@@ -385,6 +387,36 @@ def test_a_place_that_holds_something_else_is_refused_before_training(what, base
     assert not (tmp_path / "out" / "runs").exists()
 
 
+class Beside(SerialExecutor):
+    """Stands for several processes: holds their runs, and executes the first of them when an end is waited for."""
+
+    def __init__(self, jobs, threads, keep, devices):
+        super().__init__(keep)
+        self.slots, self.held, self.most = jobs, [], 0
+
+    @property
+    def free(self):
+        return len(self.held) < self.slots
+
+    def start(self, run):
+        self.held.append(run)
+        self.most = max(self.most, len(self.held))
+
+    def wait(self, seconds):
+        run = self.held.pop(0)
+        return [(run, execute(run, self._keep))]
+
+
+def test_runs_go_to_as_many_processes_as_are_asked_for(base, tmp_path, monkeypatch):
+    """What processes do with runs, and where one dies, is tested in tests/studies/test_conduct.py."""
+    made = []
+    monkeypatch.setattr(executors, "ProcessExecutor", lambda *given: made.append(Beside(*given)) or made[-1])
+    record = improve_recipe(recipe(base), tmp_path / "out", config("3ep", contenders=("plain",), jobs=2))
+    assert [processes.most for processes in made] == [2]
+    assert all(one.value is not None for one in record.tried)
+
+
+@pytest.mark.slow  # each process imports torch and timm
 def test_two_runs_at_a_time_with_data_workers(base, tmp_path):
     wanted = recipe(base, workers=1)
     record = improve_recipe(wanted, tmp_path / "out", config("3ep", contenders=("plain",), jobs=2))

@@ -1,6 +1,7 @@
 """One process alone: nothing is sent, and devices are found or refused. Several: test_torchrun.py."""
 
-import subprocess
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ready_processes import Script
 from refconv.errors import DataError, RunError
 from refconv.process.distributed import Processes, choose_device, joined
 
@@ -49,31 +51,28 @@ def test_the_best_device_is_the_default():
     assert choose_device(None).type == expected
 
 
-CHILD = """
-import time
+PARENT = """
+import os, sys, time
+from pathlib import Path
 from refconv.process.distributed import die_with_parent
-die_with_parent()
-print("up", flush=True)
+if not os.fork():
+    die_with_parent()
+    Path(sys.argv[1]).write_text(f"{os.getpid()} ")
 time.sleep(600)  # longer than the test waits for the end
-"""
-
-PARENT = f"""
-import subprocess, sys
-process = subprocess.Popen([sys.executable, "-c", {CHILD!r}], stdout=subprocess.PIPE, text=True)
-process.stdout.readline()
-print(process.pid, flush=True)
-sys.stdin.read()  # until the test ends
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's service is Linux's")
-def test_a_worker_dies_with_its_parent():
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", PARENT], **pipes) as parent:
-        status = Path(f"/proc/{int(parent.stdout.readline())}/status")
-        assert status.exists()
-        parent.kill()
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and status.exists() and "Z (zombie)" not in status.read_text():
-            time.sleep(0.02)
-        assert not status.exists() or "Z (zombie)" in status.read_text()
+def test_a_worker_dies_with_its_parent(tmp_path):
+    parent, said = Script(PARENT, tmp_path / "worker"), tmp_path / "worker"
+    deadline = time.monotonic() + 120
+    while not (said.is_file() and said.read_text().endswith(" ")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    status = Path(f"/proc/{int(said.read_text())}/status")
+    assert status.exists()
+    os.kill(parent.pid, signal.SIGKILL)
+    assert parent.wait().returncode == -signal.SIGKILL
+    while time.monotonic() < deadline and status.exists() and "Z (zombie)" not in status.read_text():
+        time.sleep(0.02)
+    assert not status.exists() or "Z (zombie)" in status.read_text()

@@ -1,8 +1,6 @@
 """Tests of refconv.process.randomness."""
 
 import random
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -20,15 +18,11 @@ def splitmix(state):
     return state ^ (state >> 31)
 
 
-def test_derive_seed_is_63_bits_and_the_same_in_another_process():
-    seed = derive_seed("order", 3, 14)
-    assert 0 <= seed < 2**63
-    code = "from refconv.process.randomness import derive_seed; print(derive_seed('order', 3, 14))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(found.stdout) == seed
+def test_derive_seed_is_63_bits():
+    assert 0 <= derive_seed("order", 3, 14) < 2**63
 
 
-def test_derive_seed_has_not_changed_since_files_were_written():
+def test_derive_seed_is_the_same_in_every_process_and_has_not_changed_since_files_were_written():
     assert derive_seed("step", 0, 1) == 6587530632270926177
 
 

@@ -164,7 +164,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(finished, tmp_path, monke
 
 
 def test_a_run_killed_before_its_first_checkpoint_is_started_anew(tmp_path):
-    read = study(tmp_path)
+    read = study(tmp_path, study={"seeds": 1}, grid={"lr": [0.05]})
     folder = tmp_path / "out/base/mobilenet/seed-0"
     folder.mkdir(parents=True)
     (folder / "recipe.toml").write_text("broken", encoding="utf-8")
@@ -186,7 +186,8 @@ def test_settings_that_diverge_are_not_chosen(tmp_path):
 def test_a_failed_run_is_reported_after_the_others_are_done(tmp_path):
     broken = {"method": "refocus", "include": ["nothing-of-this-name"], "lr": 0.1}
     wild = {"method": "plain", "grid": {"lr": [1e9, 1e10]}}
-    read = study(tmp_path, study={"seeds": 1}, methods={"refocus": None, "broken": broken, "wild": wild})
+    methods = {"refocus": None, "broken": broken, "wild": wild}
+    read = study(tmp_path, study={"seeds": 1}, grid={"lr": [0.05]}, methods=methods)
     with pytest.raises(StudyError, match="2 of the study's runs failed") as caught:
         compare(read, tmp_path / "out")
     assert "final mobilenet/broken seed 0: " in str(caught.value)

@@ -1,5 +1,7 @@
 """Budgets: the closest size, by trying all of them; and saying by how much it misses."""
 
+import functools
+
 import pytest
 import torch
 
@@ -11,14 +13,20 @@ from refconv.surgery import Budget, fit_budget, plan_of, reparametrize
 SIZED = [name for name, kind in TRANSFORMS.items() if kind.size is not None]
 
 
+@functools.cache
+def counts_of(name):
+    """Return what each size of a transformation trains in one network."""
+    model, kind = EveryKind(), TRANSFORMS[name]
+    sizes = [kind.sized(step) for step in range(1, 400)]
+    return {size: plan_of(model, name, **{kind.size: size}).extra_parameters for size in sizes}
+
+
 @pytest.mark.parametrize("parameters", [1, 100, 1000, 5000])
 @pytest.mark.parametrize("name", SIZED)
 def test_budget_is_the_closest_of_all_sizes(name, parameters):
-    model, kind = EveryKind(), TRANSFORMS[name]
-    sizes = [kind.sized(step) for step in range(1, 400)]
-    counts = {size: plan_of(model, name, **{kind.size: size}).extra_parameters for size in sizes}
+    kind, counts = TRANSFORMS[name], counts_of(name)
     closest = min(abs(count - parameters) for count in counts.values())
-    found = fit_budget(model, name, parameters)
+    found = fit_budget(EveryKind(), name, parameters)
     assert abs(found.miss) == closest
     assert found.settings == {kind.size: min(s for s, count in counts.items() if abs(count - parameters) == closest)}
     assert found.miss == found.count - parameters

@@ -38,9 +38,15 @@ SAMPLE = {
 }
 
 
-# Of volumes, the kernels 1 x 3 x 3 and 3 x 1 x 1 of s3d are always tested: test_volumes.py.
-# That a convolution may run several times in one forward is always tested by raft_small.
-SLOW = ("torchvision:r2plus1d_18", "torchvision:retinanet_resnet50_fpn")
+# What is unusual about these is always tested by others.
+SLOW = {
+    "timm:convmixer_768_32": "padding as a word: the contract of transformations",
+    "timm:resnetv2_50x1_bit": "kernels standardised after the refocusing: nf_regnet_b0",
+    "timm:bat_resnext26ts": "kernels of one column: inception_next_atto",
+    "timm:skresnet18": "dilation: deeplabv3_mobilenet_v3_large; branches: fastvit_t8 and ghostnetv3_050",
+    "torchvision:retinanet_resnet50_fpn": "a convolution that runs several times in one forward: raft_small",
+    "torchvision:r2plus1d_18": "kernels 1 x 3 x 3 and 3 x 1 x 1: s3d in test_volumes.py",
+}
 
 
 @pytest.mark.parametrize(

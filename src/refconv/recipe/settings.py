@@ -6,6 +6,7 @@ Knows nothing of any particular setting, of torch or of timm.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import operator
 import types
@@ -41,21 +42,31 @@ def required(field: dataclasses.Field[Any]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
+_WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+@functools.cache
+def _parts(hint: Any) -> tuple[Any, bool, Any, tuple[Any, ...]]:
+    """Return a type without None, whether None was among it, the type whose items it states, and those of its items."""
+    optional = typing.get_origin(hint) is types.UnionType
+    if optional:
+        (hint,) = (option for option in typing.get_args(hint) if option is not types.NoneType)
+    return hint, optional, typing.get_origin(hint), typing.get_args(hint)
+
+
 def coerced(name: str, hint: Any, value: Any) -> Any:
     """Return a value as the type ``hint``: a list or one item as a tuple, a whole number (no bool) as a float."""
-    words = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
-    if typing.get_origin(hint) is types.UnionType:
-        if value is None:
-            return None
-        (hint,) = (option for option in typing.get_args(hint) if option is not types.NoneType)
-    kinds, expected = typing.get_args(hint), words.get(hint, "a table of names and values")
-    if typing.get_origin(hint) is tuple:
+    hint, optional, holder, kinds = _parts(hint)
+    if optional and value is None:
+        return None
+    expected = _WORDS.get(hint, "a table of names and values")
+    if holder is tuple:
         items = value if isinstance(value, (list, tuple)) else (value,)
         kinds = kinds[:1] * len(items) if kinds[-1] is Ellipsis else kinds
         if len(items) == len(kinds):
             return tuple(coerced(name, kind, item) for kind, item in zip(kinds, items, strict=True))
         expected = f"{len(kinds)} numbers"
-    elif typing.get_origin(hint) is dict:
+    elif holder is dict:
         if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
             return dict(value)
     elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):

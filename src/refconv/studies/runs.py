@@ -73,14 +73,17 @@ class Runs:
     def _base(self, architecture: Architecture, seed: int) -> Run:
         recipe = self.study.base_recipe(architecture, seed=seed)
         recipe = _lasting(recipe, self._epochs(architecture, recipe, architecture.base.samples), architecture)
-        folder = self.out / "base" / architecture.name / f"seed-{seed}"
+        folder = self._base_folder(architecture, seed)
         return Run(kind="base", architecture=architecture.name, method="", point={}, recipe=recipe, folder=folder)
+
+    def _base_folder(self, architecture: Architecture, seed: int) -> Path:
+        return self.out / "base" / architecture.name / f"seed-{seed}"
 
     def _continuation(
         self, kind: Kind, architecture: Architecture, method: Method, point: Mapping[str, Any], seed: int
     ) -> Run:
         trained = method.from_base and not architecture.base.given
-        base = self._base(architecture, seed).folder if trained else None
+        base = self._base_folder(architecture, seed) if trained else None
         source = architecture.base.backbones
         backbone = source and str(classifier(Path(source), architecture.name, method.name, seed))
         weights = str(base / "model") if base else None

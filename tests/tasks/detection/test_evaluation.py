@@ -11,8 +11,8 @@ from detected_images import BOX, CLASSES, FAR, as_results, mean, painted, random
 from refconv.errors import DataError
 from refconv.process.distributed import Processes
 from refconv.tasks.detection.evaluation import average_precision, constant_results
+from several_processes import several_processes
 from slow_average_precision import RANGES, THRESHOLDS, box_overlap, mask_overlap, slow_average_precision
-from two_processes import two_processes
 
 
 def test_a_perfect_detector_has_one_and_a_blind_one_zero():
@@ -169,7 +169,7 @@ def test_uneven_and_empty_shares_of_two_processes_give_the_whole(tmp_path):
     here = Path(__file__).parent
     agreeing = tmp_path / "agreeing"
     agreeing.mkdir()
-    two_processes(script, agreeing, here, here.parents[1])
+    several_processes(2, script, agreeing, here, here.parents[1])
     assert sorted(path.name for path in agreeing.iterdir()) == ["rank-0", "rank-1"]
 
 
