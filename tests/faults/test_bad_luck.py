@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -245,6 +246,39 @@ def test_a_folder_that_is_moved_while_the_run_trains_holds_what_was_trained(fork
         right += 1
         run.rename(tmp_path / f"done-{at}")
     figures("a folder moved while the run trains holds what was trained", len(places), right)
+
+
+REPLACED = {
+    "removed": "os.path.isfile(path) and os.remove(path)",
+    "rubbish": "open(path, 'w').write('rubbish')",
+    "a folder": "os.path.isfile(path) and os.remove(path); os.mkdir(path)",
+}
+
+
+@pytest.mark.parametrize("how", REPLACED)
+def test_a_record_that_is_replaced_while_the_run_trains_costs_nothing(how, forks, base, tmp_path, figures):
+    """Before it is written, right before it appears, and afterwards; what then stands in the way is removed."""
+    run, right = tmp_path / "run", 0
+    record = run / "record.json"
+    operations = forks.run([*TRAIN, "--out", run], root=run).operations
+    moments = [len(operations) // 2, operations.index("replace .record.json.partial") + 1, len(operations)]
+    lines = REPLACED[how].split("; ")
+    code = "".join(f"    {line}\n" for line in lines)
+    for at in moments:
+        shutil.rmtree(run)
+        first = f"import os\npath = {str(record)!r}\ndef call(os=os, path=path):\n{code}faults.call = call"
+        ran = forks.run([*TRAIN, "--out", run], root=run, at=at, first=first)
+        again = forks.run([*TRAIN, "--out", run, "--resume", "auto"])
+        for one in (ran, again):
+            assert (one.status, len(one.lines)) in {(0, 0), (2, 1)}, one.err
+            assert all(f"refconv: error: {record}: cannot " in line for line in one.lines)
+            assert all("remove it and resume" in line or "move the folder of" in line for line in one.lines)
+        if again.status:
+            shutil.rmtree(record) if record.is_dir() else record.unlink()
+            assert forks.run([*TRAIN, "--out", run, "--resume", "auto"]).status == 0
+        same_result(base, run)
+        right += 1
+    figures("a record replaced while the run trains costs nothing", len(moments), right)
 
 
 @pytest.mark.parametrize("name", [os.fsdecode(b"caf\xe9"), "n" * 240, "n" * 300], ids=["not UTF-8", "long", "too long"])

@@ -26,7 +26,8 @@ from refconv.errors import CheckpointError, DataError, RunError, TrainingError, 
 from refconv.methods.method import inner_optimizer
 from refconv.models.checkpoint import Checkpoint, load_model_state
 from refconv.models.run_folder import RunFolder, write_whole, writing
-from refconv.models.weight_files import snapshot_bytes
+from refconv.models.weight_files import snapshot_bytes, some
+from refconv.models.weights import not_finite
 from refconv.process.interruption import PATIENCE, Interruption, StoppedError, leave
 from refconv.process.progress import StepDisplay
 from refconv.process.shortage import shortage
@@ -256,7 +257,8 @@ class Loop:
         if not updates or not self.recipe.lr:
             advice = "training has not changed the weights: look at the weights, the data and their normalisation"
         spoilt = ", but its weights give this loss" if updates and updates == self._saved_step else ""
-        kept = f"the checkpoint of step {self._saved_step} is kept{spoilt}; "
+        written = self.folder.checkpoint_file.is_file()
+        kept = f"the checkpoint of step {self._saved_step} is kept{spoilt}; " if written else ""
         return TrainingError(f"{what} is not finite", where=f"step {step}", remedy=f"{kept}{advice}")
 
     def check_finite(self, result: Evaluation, split: str) -> None:
@@ -318,8 +320,8 @@ class Loop:
         losses = [loss / self.processes.world_size for loss in self.processes.sums(self._losses)]
         state = refocused_state_dict(self.stepper.model)
         state.update({name: buffer for name, buffer in (buffers or {}).items() if name in state})
-        if not all(bool(value.isfinite().all()) for value in state.values() if value.is_floating_point()):
-            raise self.processes.agreed(self._not_finite("a weight", self.step, updates=self.step))
+        if broken := not_finite(self.stepper.model, state):
+            raise self.processes.agreed(self._not_finite(f"a weight ({some(broken)})", self.step, updates=self.step))
         with self.processes.together():
             if self.processes.first:
                 average = self.stepper.average
