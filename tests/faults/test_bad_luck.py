@@ -198,6 +198,54 @@ def test_two_processes_that_write_one_model_leave_one_whole_model(name, base, tm
     figures("of two processes that write one model one wins and the other gets a line", 1, 1)
 
 
+# A command that says by a file that it has begun to write, and goes on when it is told so by its standard input.
+SLOW_WRITER = """
+import sys
+from pathlib import Path
+from refconv.cli import main
+module, name, begun = sys.argv[1:4]
+module = __import__(module, fromlist=[name])
+honest = getattr(module, name)
+def slow(*arguments, **named):
+    Path(begun).touch()
+    sys.stdin.readline()
+    return honest(*arguments, **named)
+setattr(module, name, slow)
+sys.exit(main(sys.argv[4:]))
+"""
+REPLACERS = {
+    "predict": (
+        "refconv.tasks.predicting", "save_predictions", ["predict", "{base}", "{image}", "--device", "cpu"],
+        "folder of predictions",
+    ),
+    "report": ("refconv.report", "write_report", ["report", "{base}", "--before", "{base}", "--weights"], "report"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REPLACERS)
+def test_of_two_processes_that_replace_one_place_the_second_is_refused(name, base, tmp_path, figures):
+    from PIL import Image
+
+    image, out, begun = tmp_path / "image.png", tmp_path / "out", tmp_path / "begun"
+    Image.new("RGB", (8, 8)).save(image)
+    module, function, command, what = REPLACERS[name]
+    command = [part.format(base=base, image=image) for part in command] + ["--out", str(out)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    first = subprocess.Popen([sys.executable, "-c", SLOW_WRITER, module, function, begun, *command], **pipes)
+    while not begun.exists():
+        assert first.poll() is None, first.communicate()[1]
+        time.sleep(0.02)
+    second = subprocess.run([sys.executable, "-m", "refconv", *command], capture_output=True, text=True)
+    said = first.communicate("go on\n")[1]
+    assert first.returncode == 0, said
+    lines = [line for line in second.stderr.splitlines() if line.startswith("refconv: error: ")]
+    assert (second.returncode, len(lines)) == (2, 1), second.stderr
+    assert f"out: the {what} is in use by another process; wait for it, or give another" in lines[0]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["begun", "image.png", "out"]
+    assert (out / "predictions.json").is_file() if name == "predict" else out.is_file()
+    figures("of two processes that replace one place the second gets a line", 1, 1)
+
+
 # After so many steps: resident memory in kB and open files, from the kernel.
 WATCHED = """
 import os
