@@ -206,8 +206,8 @@ def report(
         raise RunError("named more than once", where=str(twice[-1]), expected="every run once")
     page = out or (runs[0] if len(runs) == 1 else Path()) / "report.html"
     check_file(page)
+    unmade = [folder for folder in runs if not holds_analysis(folder)]
     with _holding(page, "report"):
-        unmade = [folder for folder in runs if not holds_analysis(folder)]
         asked = {"data": data, "data_dir": data_dir, "class_map": class_map, "samples": samples, "device": device}
         how: dict[str, Any] = {"before": before, "weights": weights, "again": again}
         if unmade:
