@@ -180,6 +180,74 @@ def test_a_limit_on_memory_is_said_in_one_line(name, forks, base, tmp_path, figu
     figures("a limit on memory is said in one line", len(ends), len(ends))
 
 
+# As much address space as the process has when step 3 begins, and so many MiB more.
+LIMIT_IN_TRAINING = """
+import os, resource
+from refconv.engine.stepping import Stepper
+honest = Stepper.step
+def step(self, number, parts):
+    if number == 3:
+        with open("/proc/self/statm") as file:
+            size = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.setrlimit(resource.RLIMIT_AS, (size + {more} * 2**20, resource.RLIM_INFINITY))
+    return honest(self, number, parts)
+Stepper.step = step
+"""
+
+
+@pytest.mark.parametrize("more", [0, 2, 8, 24])
+def test_a_run_that_meets_a_limit_on_memory_keeps_its_checkpoint(more, forks, base, tmp_path, figures):
+    """Native libraries may end the process by a signal where an allocation fails; nothing that was written is lost."""
+    run = tmp_path / "run"
+    ran = forks.run([*TRAIN, "--out", run], first=LIMIT_IN_TRAINING.format(more=more))
+    assert ran.status in {0, 2} or ran.status < 0, ran.err
+    if ran.status == 2:
+        (line,) = (one for one in ran.lines if one.startswith("refconv: error: "))
+        assert "out of memory" in line
+    assert ran.status < 0 or "Traceback" not in ran.err
+    assert Checkpoint.load(run / "checkpoint.pt").step >= 2
+    again = forks.run([*TRAIN, "--out", run, "--resume", "auto"])
+    assert (again.status, again.lines) == (0, []), again.err
+    same_result(base, run)
+    figures("a run that meets a limit on memory, or is ended by it, goes on from its last checkpoint", 1, 1)
+
+
+OWN_DISK = """
+mount -t tmpfs -o size={size} tmpfs {run} || exit 99
+"$@"
+status=$?
+cp -a {run}/. {kept} || exit 99
+exit $status
+"""
+
+
+@pytest.mark.skipif(
+    shutil.which("unshare") is None
+    or subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0,
+    reason="a file system of one's own takes unshare and its rights",
+)
+@pytest.mark.parametrize("share", [1.2, 2.2])
+def test_a_run_on_a_small_file_system_keeps_its_checkpoint(share, forks, base, tmp_path, figures):
+    """It holds this many checkpoints, of which two are there for a moment whenever one is written."""
+    run, kept = tmp_path / "run", tmp_path / "kept"
+    for folder in (run, kept):
+        folder.mkdir()
+    script = OWN_DISK.format(size=int(share * (base / "checkpoint.pt").stat().st_size), run=run, kept=kept)
+    command = [sys.executable, "-m", "refconv", *map(str, TRAIN), "--out", str(run)]
+    ran = subprocess.run(["unshare", "-m", "bash", "-c", script, "bash", *command], capture_output=True, text=True)
+    assert ran.returncode == 2, ran.stderr
+    (line,) = (one for one in ran.stderr.splitlines() if not one.startswith("refconv: warning: "))
+    assert line.startswith(f"refconv: error: {run}/")
+    assert "No space left on device" in line
+    assert "what was written before is whole: make room on the disk, then continue with --resume" in line
+    assert Checkpoint.load(kept / "checkpoint.pt").step >= 0
+    assert not (kept / "record.json").exists()
+    after = forks.run([*TRAIN, "--out", kept, "--resume", "auto"])
+    assert (after.status, after.lines) == (0, []), after.err
+    same_result(base, kept)
+    figures("a run on a file system that is too small keeps its last checkpoint and goes on elsewhere", 1, 1)
+
+
 WRITERS = {
     "merge": ["merge", "{base}", "--out", "{out}"],
     "adopt": ["adopt", "{base}/model", "--model", NETWORK[1], *NETWORK[2:], "--out", "{out}"],
