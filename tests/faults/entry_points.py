@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import safetensors.torch
 import timm
 import tomli_w
@@ -1065,32 +1064,6 @@ def _(folder: Path) -> Entry:
 
     file.write_bytes(next(made(0, 2))[1])
     return Entry(file, read, made, legal=True)
-
-
-def saved_dataset(damaged: str) -> Callable[[Path], Entry]:
-    """Return an entry point of what Hugging Face's ``datasets`` saved; its files keep no digest of ours."""
-
-    def make(folder: Path) -> Entry:
-        datasets = pytest.importorskip("datasets", reason="needs the extra hf")
-        features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
-        cells = [{"path": None, "bytes": image_bytes("PNG")} for _ in range(4)]
-        made = datasets.Dataset.from_dict({"img": cells, "label": [0, 1, 0, 1]}, features=features)
-        datasets.DatasetDict({"train": made, "test": made}).save_to_disk(str(folder / "saved"))
-
-        def read() -> Any:
-            data = open_data(f"hf:{folder}/saved", img_size=8)
-            return digest_of([list(batch) for batch in data.eval_batches("train", batch_size=4)])
-
-        file = next((folder / "saved" / "train").glob(damaged))
-        if file.suffix == ".json":
-            return of_json(file, read, legal=True)
-        return of_bytes(file, read, SAFETENSORS, legal=True)
-
-    return make
-
-
-for _kind in ("*.arrow", "state.json", "dataset_info.json"):
-    ENTRIES[f"data set of Hugging Face, {_kind.removeprefix('*')}"] = saved_dataset(_kind)
 
 
 @entry("idx.gz")
