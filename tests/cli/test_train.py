@@ -1,6 +1,7 @@
 """``refconv train`` from flags to a result, and what it says when it cannot go on."""
 
 import json
+import math
 import shutil
 import signal
 import subprocess
@@ -14,8 +15,10 @@ from ctrl_c import interrupted
 from refconv.cli import main, training
 from refconv.engine import RunRecord, loop
 from refconv.models.checkpoint import Checkpoint
+from refconv.models.networks import mobilenet_small
 from refconv.process.interruption import SIGNALS
 from run_checkpoints import save_run, small_recipe
+from run_many import Plain
 
 NET = ["--model", "refconv.models.networks:mobilenet_small", "--model-kwargs", "width=0.25", "--device", "cpu"]
 TINY = [*NET, "--data", "digits", "--epochs", "1"]
@@ -88,6 +91,36 @@ def test_train_says_in_one_line_why_it_does_not(base, tmp_path, capsys, flags, w
     assert error.count("\n") == 1
     assert words in error
     assert {path.name: path.read_bytes() for path in base.iterdir() if path.is_file()} == before
+
+
+NO_NORMS = ["--model", "run_many:Plain", "--device", "cpu", "--data", "digits", "--img-size", "8", "--epochs", "1"]
+STRANGE = {
+    "kernels of 1e30": (TINY, "blocks.0.0.weight", 1e30, "blocks.0.1.running_var: a step in training makes statistics"),
+    "a Gram of 1e38": (NO_NORMS, "depthwise.weight", 1e19, "depthwise: its Gram is larger than its numbers can be"),
+    "outputs that overflow": (NO_NORMS, "stem.weight", 3e38, "step 0: the loss is not finite"),
+    "a kernel of infinity": (NO_NORMS, "dense.weight", math.inf, "bases.pth: the weights are not finite"),
+    "a kernel of NaN": (NO_NORMS, "dense.weight", math.nan, "NaN or infinity in 1 of 8 entries (dense.weight)"),
+    "infinite statistics": (TINY, "blocks.0.1.running_var", math.inf, "in 1 of 56 entries (blocks.0.1.running_var)"),
+}
+BASES = [(name, space) for name in STRANGE for space in ("kernel", "gradient")]
+BASES.remove(("a Gram of 1e38", "kernel"))  # which needs no Gram
+
+
+@pytest.mark.parametrize(("name", "space"), BASES)
+def test_bases_that_cannot_train_are_one_line_and_leave_no_result(name, space, tmp_path, capsys):
+    command, entry, factor, words = STRANGE[name]
+    torch.manual_seed(0)
+    state = (Plain() if command is NO_NORMS else mobilenet_small(10, 1, width=0.25)).state_dict()
+    state[entry] = state[entry] * factor
+    torch.save(state, tmp_path / "bases.pth")
+    command = [*command, "--checkpoint", str(tmp_path / "bases.pth"), "--method", "refocus", "--gram-scale", "paper"]
+    run = tmp_path / "run"
+    assert main(["train", *command, "--space", space, "--opt", "momentum", "-o", str(run)]) == 2
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if not line.startswith("refconv: warning: "))
+    assert line.startswith("refconv: error: ")
+    assert words in line
+    assert not (run / "record.json").exists()
+    assert not (run / "model").exists()
 
 
 @pytest.mark.parametrize("number", SIGNALS)

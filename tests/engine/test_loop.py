@@ -8,6 +8,7 @@ import re
 import signal
 import textwrap
 import threading
+from contextlib import nullcontext
 
 import pytest
 import timm
@@ -16,11 +17,21 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from refconv.data import Data, open_data
+from refconv.digests import DIGEST, with_digest
 from refconv.engine import Recipe, RunRecord, train
 from refconv.engine.epochs import Loop
 from refconv.engine.metrics import Metrics
 from refconv.engine.stepping import Stepper
-from refconv.errors import CheckpointError, DataError, ModelError, RecipeError, RunError, SettingError, TrainingError
+from refconv.errors import (
+    CheckpointError,
+    DataError,
+    ModelError,
+    RecipeError,
+    RefconvWarning,
+    RunError,
+    SettingError,
+    TrainingError,
+)
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.creation import create_model
 from refconv.models.weight_files import read_weights
@@ -272,6 +283,34 @@ def test_a_damaged_record_can_be_made_again(tmp_path):
     assert (again.top1, again.train_loss) == (record.top1, record.train_loss)
 
 
+@pytest.mark.parametrize(
+    ("settings", "signed", "refused"),
+    [
+        ({"method": "refocus", "space": "gradient"}, True, True),
+        ({"method": "refocus", "space": "gradient", "momentum": 0.0}, True, False),
+        ({"method": "plain", "opt": "adamw"}, False, True),
+        ({"method": "plain", "momentum": 0.0}, False, False),
+    ],
+    ids=["gradient", "gradient without momentum", "adamw, no digest", "without momentum, no digest"],
+)
+def test_a_checkpoint_whose_optimizer_remembers_nothing_is_refused(settings, signed, refused, tmp_path):
+    quick = recipe(**settings, epochs=1, epoch_steps=2, model_kwargs={"width": 0.125}, lr=0.01, test=False)
+    train(quick, tmp_path / "run", show=False)
+    (tmp_path / "run/record.json").unlink()
+    path = tmp_path / "run/checkpoint.pt"
+    content = torch.load(path, weights_only=True)
+    del content[DIGEST]
+    for entry in content["optimizer"]["state"].values():  # bases are no memory of steps
+        for name in entry.keys() - {"base"}:
+            del entry[name]
+    torch.save(with_digest(content) if signed else content, path)
+    said = nullcontext() if signed else pytest.warns(RefconvWarning, match="kept no digest")
+    words = r"checkpoint\.pt: the state of the optimizer is empty; expected that of 2 steps, found none; copy the file"
+    with said, pytest.raises(CheckpointError, match=words) if refused else nullcontext():
+        train(quick, tmp_path / "run", resume=True, show=False)
+    assert (tmp_path / "run/record.json").exists() != refused
+
+
 def test_resuming_without_a_run_is_refused(tmp_path):
     with pytest.raises(RunError, match="nothing to resume"):
         train(recipe(), tmp_path / "run", resume=True, show=False)
@@ -321,7 +360,8 @@ def test_a_weight_that_is_not_finite_reaches_no_checkpoint(tmp_path, monkeypatch
         return loss
 
     monkeypatch.setattr(Stepper, "step", poisoned)
-    with pytest.raises(TrainingError, match="step 22: a weight is not finite; the checkpoint of step 11 is kept"):
+    words = r"step 22: a weight \(.*\) is not finite; the checkpoint of step 11 is kept"
+    with pytest.raises(TrainingError, match=words):
         train(recipe(epochs=3), tmp_path / "run", show=False)
     assert Checkpoint.load(tmp_path / "run/checkpoint.pt").step == 11
 

@@ -115,6 +115,63 @@ def test_dynamic_size_leaves_height_and_width_free(tmp_path):
     )
 
 
+class OfOneSize(Small):
+    """A network with an entry for each pixel of its map."""
+
+    def __init__(self):
+        super().__init__()
+        self.places = nn.Parameter(torch.zeros(1, 3, 12, 16))
+
+    def forward(self, images):
+        return super().forward(images + self.places)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".torchscript"])
+def test_a_network_of_one_size_is_one_line_and_prints_no_graph(suffix, tmp_path, capfd):
+    words = "dynamic_size: the network takes images of one size; found .*; leave it out"
+    with pytest.raises(ModelError, match=words) as caught:
+        refconv.export(lively(OfOneSize()), tmp_path / f"a{suffix}", preprocessing=INPUT, dynamic_size=True)
+    assert str(caught.value).isprintable()
+    assert capfd.readouterr() == ("", "")
+    assert not list(tmp_path.iterdir())
+
+
+class Decides(Small):
+    """A network whose path depends on what it sees, which torch.export does not follow."""
+
+    def forward(self, images):
+        return super().forward(images if images.mean() < 1e9 else 2 * images)
+
+
+def test_a_network_that_cannot_be_traced_is_one_line_and_prints_no_graph(tmp_path, capfd):
+    with pytest.raises(ModelError, match="--format pt2: torch cannot export this network so; found .*") as caught:
+        refconv.export(lively(Decides()), tmp_path / "a.pt2", preprocessing=INPUT)
+    assert str(caught.value).isprintable()
+    assert capfd.readouterr() == ("", "")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf")])
+def test_outputs_that_are_not_finite_are_not_exported(factor, tmp_path):
+    model = lively(Small())
+    next(model.parameters()).data.mul_(factor)
+    with pytest.raises(ModelError, match="Small: its outputs are not finite; check its weights and its input"):
+        refconv.export(model, tmp_path / "a.torchscript", preprocessing=INPUT)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_overflows_does_not_hold_and_its_record_is_json(tmp_path):
+    model = lively(Small())
+    next(model.parameters()).data.mul_(1e5)  # finite in float32, and beyond float16
+    record = refconv.export(model, tmp_path / "a.torchscript", preprocessing=INPUT, half=True)
+    assert not record.holds
+    assert (record.largest_difference, record.relative_difference) == (None, None)
+    assert "largest difference infinite" in str(record)
+    assert "Infinity" not in record.to_json()
+    assert "NaN" not in record.to_json()
+    assert record.from_json(record.to_json()) == record
+
+
 class Maps(nn.Module):
     """A segmenter as torchvision's: a dictionary with an auxiliary output."""
 

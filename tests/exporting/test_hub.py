@@ -17,7 +17,7 @@ from exported_networks import Small, lively, opened
 from fake_hub import fake_hub
 from improvement_records import record as an_improvement
 from refconv.cli import main
-from refconv.errors import CheckpointError, ModelError, RefconvError
+from refconv.errors import CheckpointError, ModelError, RefconvError, RefconvWarning
 from refconv.exporting import ExportConfig, HubConfig, export_model_folder
 from refconv.exporting.card import Described, metadata
 from refconv.exporting.exporting import Evidence, export_opened
@@ -321,7 +321,25 @@ def test_a_hub_out_of_reach_is_one_line(capsys, run, monkeypatch):
         unused.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{unused.getsockname()[1]}"
     monkeypatch.setenv("HF_ENDPOINT", address)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
     assert main([*run, "--push", "me/net"]) == 2
     error = capsys.readouterr().err
     assert f"--push me/net: the hub at {address} cannot be reached" in error
     assert error.count("\n") == 1
+
+
+def test_a_missing_token_is_noticed_before_the_export(tmp_path, capsys, run, monkeypatch):
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
+    assert main([*run, "--push", "me/net"]) == 2
+    error = capsys.readouterr().err
+    assert "--push me/net: no token for the hub; log in by hf auth login, or set HF_TOKEN" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "net").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("apache-2", "did you mean apache-2.0?"), ("my-own-1.0", "give other, with --license-name")]
+)
+def test_a_licence_that_the_hub_does_not_know_is_a_warning(given, meant):
+    with pytest.warns(RefconvWarning, match="license: no identifier that the hub is known to have; found .*; " + meant):
+        assert HubConfig(license=given).licence == {"license": given}

@@ -472,16 +472,26 @@ def parsed(text: str) -> Any:
         return text
 
 
-@entry("exported file, bytes")
-def _(folder: Path) -> Entry:
-    file = folder / "net.torchscript"
-    export_small(file)
+def exported_of(name: str) -> Callable[[Path], Entry]:
+    """Return an entry point of exported files: ``NAME.bin`` holds the weights of ``NAME.xml``."""
 
-    def read() -> Any:
-        found = open_model(str(file), exported=True)
-        return [found.name, dict(found.arguments), found.task, found.model(torch.zeros(1, 3, 32, 32)).shape]
+    def make(folder: Path) -> Entry:
+        damaged = folder / name
+        file = damaged.with_suffix(".xml") if damaged.suffix == ".bin" else damaged
+        export_small(file)
 
-    return of_bytes(file, read, SAFETENSORS, legal=True)
+        def read() -> Any:
+            found = open_model(str(file), exported=True)
+            outputs = found.model(torch.linspace(-1, 1, 3 * 32 * 32).reshape(1, 3, 32, 32))
+            return digest_of([found.name, dict(found.arguments), found.task, outputs])
+
+        return of_bytes(damaged, read, SAFETENSORS)
+
+    return make
+
+
+for _kind in ("net.torchscript", "net.pt2", "net.onnx", "net.xml", "net.bin"):
+    ENTRIES[f"exported file, {_kind.partition('.')[2]}"] = exported_of(_kind)
 
 
 # Records
@@ -509,6 +519,36 @@ def record_as_values(run: Path) -> Any:
     """Read the record of a run as studies, reports and exports do."""
     record = RunRecord.read(run / "record.json")
     return record.to_json(), str(record), [str(result) for result in results_of(located(run))]
+
+
+def an_adopted_folder(folder: Path) -> tuple[Path, Callable[[], Any]]:
+    """Adopt weights, and return the record in their folder and what reads it."""
+    model = timm.create_model("test_resnet", num_classes=10, in_chans=1)
+    refconv.adopt(model, "test_resnet", folder / "adopted", data="digits", preprocessing={"img_size": 32})
+    file = folder / "adopted" / "adopted.json"
+
+    def read() -> Any:
+        found = located(file.parent)
+        recipe = found.recipe()
+        said = [str(result) for result in results_of(found)], certificate_of(file.parent)
+        return said, None if recipe is None else recipe.to_dict(), opened_as_values(file.parent)
+
+    return file, read
+
+
+@entry("adopted.json, bytes")
+def _(folder: Path) -> Entry:
+    return of_bytes(*an_adopted_folder(folder), b"{}")
+
+
+@entry("adopted.json, structure")
+def _(folder: Path) -> Entry:
+    return of_json(*an_adopted_folder(folder))
+
+
+@entry("adopted.json, structure with another digest")
+def _(folder: Path) -> Entry:
+    return of_json(*an_adopted_folder(folder), forged=True)
 
 
 @entry("certificate")

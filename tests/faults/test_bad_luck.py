@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -179,6 +180,74 @@ def test_a_limit_on_memory_is_said_in_one_line(name, forks, base, tmp_path, figu
     figures("a limit on memory is said in one line", len(ends), len(ends))
 
 
+# As much address space as the process has when step 3 begins, and so many MiB more.
+LIMIT_IN_TRAINING = """
+import os, resource
+from refconv.engine.stepping import Stepper
+honest = Stepper.step
+def step(self, number, parts):
+    if number == 3:
+        with open("/proc/self/statm") as file:
+            size = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.setrlimit(resource.RLIMIT_AS, (size + {more} * 2**20, resource.RLIM_INFINITY))
+    return honest(self, number, parts)
+Stepper.step = step
+"""
+
+
+@pytest.mark.parametrize("more", [0, 2, 8, 24])
+def test_a_run_that_meets_a_limit_on_memory_keeps_its_checkpoint(more, forks, base, tmp_path, figures):
+    """Native libraries may end the process by a signal where an allocation fails; nothing that was written is lost."""
+    run = tmp_path / "run"
+    ran = forks.run([*TRAIN, "--out", run], first=LIMIT_IN_TRAINING.format(more=more))
+    assert ran.status in {0, 2} or ran.status < 0, ran.err
+    if ran.status == 2:
+        (line,) = (one for one in ran.lines if one.startswith("refconv: error: "))
+        assert "out of memory" in line
+    assert ran.status < 0 or "Traceback" not in ran.err
+    assert Checkpoint.load(run / "checkpoint.pt").step >= 2
+    again = forks.run([*TRAIN, "--out", run, "--resume", "auto"])
+    assert (again.status, again.lines) == (0, []), again.err
+    same_result(base, run)
+    figures("a run that meets a limit on memory, or is ended by it, goes on from its last checkpoint", 1, 1)
+
+
+OWN_DISK = """
+mount -t tmpfs -o size={size} tmpfs {run} || exit 99
+"$@"
+status=$?
+cp -a {run}/. {kept} || exit 99
+exit $status
+"""
+
+
+@pytest.mark.skipif(
+    shutil.which("unshare") is None
+    or subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0,
+    reason="a file system of one's own takes unshare and its rights",
+)
+@pytest.mark.parametrize("share", [1.2, 2.2])
+def test_a_run_on_a_small_file_system_keeps_its_checkpoint(share, forks, base, tmp_path, figures):
+    """It holds this many checkpoints, of which two are there for a moment whenever one is written."""
+    run, kept = tmp_path / "run", tmp_path / "kept"
+    for folder in (run, kept):
+        folder.mkdir()
+    script = OWN_DISK.format(size=int(share * (base / "checkpoint.pt").stat().st_size), run=run, kept=kept)
+    command = [sys.executable, "-m", "refconv", *map(str, TRAIN), "--out", str(run)]
+    ran = subprocess.run(["unshare", "-m", "bash", "-c", script, "bash", *command], capture_output=True, text=True)
+    assert ran.returncode == 2, ran.stderr
+    (line,) = (one for one in ran.stderr.splitlines() if not one.startswith("refconv: warning: "))
+    assert line.startswith(f"refconv: error: {run}/")
+    assert "No space left on device" in line
+    assert "what was written before is whole: make room on the disk, then continue with --resume" in line
+    assert Checkpoint.load(kept / "checkpoint.pt").step >= 0
+    assert not (kept / "record.json").exists()
+    after = forks.run([*TRAIN, "--out", kept, "--resume", "auto"])
+    assert (after.status, after.lines) == (0, []), after.err
+    same_result(base, kept)
+    figures("a run on a file system that is too small keeps its last checkpoint and goes on elsewhere", 1, 1)
+
+
 WRITERS = {
     "merge": ["merge", "{base}", "--out", "{out}"],
     "adopt": ["adopt", "{base}/model", "--model", NETWORK[1], *NETWORK[2:], "--out", "{out}"],
@@ -195,6 +264,54 @@ def test_two_processes_that_write_one_model_leave_one_whole_model(name, base, tm
     load_model_folder(out)
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
     figures("of two processes that write one model one wins and the other gets a line", 1, 1)
+
+
+# A command that says by a file that it has begun to write, and goes on when it is told so by its standard input.
+SLOW_WRITER = """
+import sys
+from pathlib import Path
+from refconv.cli import main
+module, name, begun = sys.argv[1:4]
+module = __import__(module, fromlist=[name])
+honest = getattr(module, name)
+def slow(*arguments, **named):
+    Path(begun).touch()
+    sys.stdin.readline()
+    return honest(*arguments, **named)
+setattr(module, name, slow)
+sys.exit(main(sys.argv[4:]))
+"""
+REPLACERS = {
+    "predict": (
+        "refconv.tasks.predicting", "save_predictions", ["predict", "{base}", "{image}", "--device", "cpu"],
+        "folder of predictions",
+    ),
+    "report": ("refconv.report", "write_report", ["report", "{base}", "--before", "{base}", "--weights"], "report"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REPLACERS)
+def test_of_two_processes_that_replace_one_place_the_second_is_refused(name, base, tmp_path, figures):
+    from PIL import Image
+
+    image, out, begun = tmp_path / "image.png", tmp_path / "out", tmp_path / "begun"
+    Image.new("RGB", (8, 8)).save(image)
+    module, function, command, what = REPLACERS[name]
+    command = [part.format(base=base, image=image) for part in command] + ["--out", str(out)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    first = subprocess.Popen([sys.executable, "-c", SLOW_WRITER, module, function, begun, *command], **pipes)
+    while not begun.exists():
+        assert first.poll() is None, first.communicate()[1]
+        time.sleep(0.02)
+    second = subprocess.run([sys.executable, "-m", "refconv", *command], capture_output=True, text=True)
+    said = first.communicate("go on\n")[1]
+    assert first.returncode == 0, said
+    lines = [line for line in second.stderr.splitlines() if line.startswith("refconv: error: ")]
+    assert (second.returncode, len(lines)) == (2, 1), second.stderr
+    assert f"out: the {what} is in use by another process; wait for it, or give another" in lines[0]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["begun", "image.png", "out"]
+    assert (out / "predictions.json").is_file() if name == "predict" else out.is_file()
+    figures("of two processes that replace one place the second gets a line", 1, 1)
 
 
 # After so many steps: resident memory in kB and open files, from the kernel.
@@ -245,6 +362,39 @@ def test_a_folder_that_is_moved_while_the_run_trains_holds_what_was_trained(fork
         right += 1
         run.rename(tmp_path / f"done-{at}")
     figures("a folder moved while the run trains holds what was trained", len(places), right)
+
+
+REPLACED = {
+    "removed": "os.path.isfile(path) and os.remove(path)",
+    "rubbish": "open(path, 'w').write('rubbish')",
+    "a folder": "os.path.isfile(path) and os.remove(path); os.mkdir(path)",
+}
+
+
+@pytest.mark.parametrize("how", REPLACED)
+def test_a_record_that_is_replaced_while_the_run_trains_costs_nothing(how, forks, base, tmp_path, figures):
+    """Before it is written, right before it appears, and afterwards; what then stands in the way is removed."""
+    run, right = tmp_path / "run", 0
+    record = run / "record.json"
+    operations = forks.run([*TRAIN, "--out", run], root=run).operations
+    moments = [len(operations) // 2, operations.index("replace .record.json.partial") + 1, len(operations)]
+    lines = REPLACED[how].split("; ")
+    code = "".join(f"    {line}\n" for line in lines)
+    for at in moments:
+        shutil.rmtree(run)
+        first = f"import os\npath = {str(record)!r}\ndef call(os=os, path=path):\n{code}faults.call = call"
+        ran = forks.run([*TRAIN, "--out", run], root=run, at=at, first=first)
+        again = forks.run([*TRAIN, "--out", run, "--resume", "auto"])
+        for one in (ran, again):
+            assert (one.status, len(one.lines)) in {(0, 0), (2, 1)}, one.err
+            assert all(f"refconv: error: {record}: cannot " in line for line in one.lines)
+            assert all("remove it and resume" in line or "move the folder of" in line for line in one.lines)
+        if again.status:
+            shutil.rmtree(record) if record.is_dir() else record.unlink()
+            assert forks.run([*TRAIN, "--out", run, "--resume", "auto"]).status == 0
+        same_result(base, run)
+        right += 1
+    figures("a record replaced while the run trains costs nothing", len(moments), right)
 
 
 @pytest.mark.parametrize("name", [os.fsdecode(b"caf\xe9"), "n" * 240, "n" * 300], ids=["not UTF-8", "long", "too long"])

@@ -207,7 +207,7 @@ def test_validation_samples_are_set_aside_and_batches_made_small_enough(base, tm
     wanted = Recipe.from_mapping({**MODEL, "checkpoint": str(base)})
     record = improve_recipe(wanted, tmp_path / "out", config("600 samples", contenders=("plain",)))
     assert record.plan.recipe["val_split"] == 0.1
-    assert record.plan.recipe["batch_size"] == 16  # 1,294 samples
+    assert record.plan.recipe["batch_size"] == 32  # 40 steps of 1,294 samples; 80 would be further from 50
 
 
 def loader(split, size=64):

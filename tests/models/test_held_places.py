@@ -2,11 +2,14 @@
 
 import hashlib
 import importlib
+import shutil
 
 import pytest
 import timm
 import torch
+from PIL import Image
 
+from finished_runs import finished_run
 from refconv.cli import main
 from refconv.errors import RunError
 from refconv.models.model_folder import load_model_folder
@@ -41,6 +44,7 @@ def folder(tmp_path_factory):
     torch.manual_seed(0)
     torch.save(timm.create_model("test_resnet", num_classes=2).state_dict(), folder / "w.pth")
     assert main(["adopt", str(folder / "w.pth"), "--model", "test_resnet", "--out", str(folder / "adopted")]) == 0
+    finished_run(folder / "finished", small_recipe())
     return folder
 
 
@@ -98,6 +102,49 @@ def test_what_another_process_wrote_meanwhile_is_kept(name, command_for, tmp_pat
     assert main(command) == 2
     assert "exists already; give another" in line(capsys)
     assert ends == [(0, digest(out))]
+
+
+# Commands that replace what is there, where their work begins, and what is held; ``{1}`` differs between the two.
+PAIR = ["--before", "{0}/finished", "--only", "movement"]
+REPLACERS = {
+    "predict": (
+        ["predict", "{0}/adopted", "{0}/image.png", "--out", "{0}/out"], "refconv.tasks.predicting:predictions",
+        "out: the folder of predictions is in use",
+    ),
+    "analyze": (
+        ["analyze", *PAIR, "--after", "{0}/finished", "--out", "{0}/out"], "refconv.analysis.analysing:analyse",
+        "out: the analysis folder is in use",
+    ),
+    "report": (
+        ["report", "{0}/finished", *PAIR, "--weights", "--out", "{0}/page.html"],
+        "refconv.analysis.reporting:analyses_of", "page.html: the report is in use",
+    ),
+    "report, two pages": (
+        ["report", "{0}/finished", *PAIR, "--weights", "--out", "{0}/{1}.html"],
+        "refconv.analysis.reporting:_analysed", "finished/analysis: the analysis folder is in use",
+    ),
+    "data scenes": (
+        ["data", "scenes", "--train", "1", "--val", "1", "--test", "1", "--source", "digits", "--force", "--out",
+         "{0}/out"], "refconv.data.scenes:make_scenes", "out: the folder of scenes is in use",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REPLACERS)
+def test_a_second_command_that_replaces_is_refused_while_the_first_works(name, folder, tmp_path, monkeypatch, capsys):
+    command, place, words = REPLACERS[name]
+    shutil.copytree(folder / "finished", tmp_path / "finished")
+    (tmp_path / "adopted").symlink_to(folder / "adopted")
+    Image.new("RGB", (32, 32)).save(tmp_path / "image.png")
+    one, other = ([part.format(tmp_path, number) for part in command] for number in ("one", "other"))
+    ends = []
+    meanwhile(monkeypatch, place, lambda: ends.append((main(other), line(capsys))))
+    assert main(one) == 0
+    ((status, said),) = ends
+    assert status == 2
+    assert f"{words} by another process; wait for it, or give another" in said
+    assert not list(tmp_path.glob("**/.*.lock"))
+    assert main(other) == 0
 
 
 def test_a_journal_serves_one_comparison_at_a_time(tmp_path, monkeypatch, capsys):

@@ -282,7 +282,9 @@ def test_load_state_aligns_the_names_of_a_trainer_that_holds_the_model(state, pr
     assert_same(inside["model"].state_dict(), state)
 
 
-@pytest.mark.parametrize(("name", "value"), [("0.weight", math.inf), ("3.bias", math.nan), ("1.running_var", math.nan)])
+@pytest.mark.parametrize(("name", "value"), [
+    ("0.weight", math.inf), ("3.bias", math.nan), ("1.running_var", math.nan), ("1.running_mean", -math.inf),
+])  # fmt: skip
 def test_weights_that_are_not_finite_are_refused_by_name(state, name, value):
     model = small_net()
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}

@@ -21,7 +21,7 @@ from refconv.analysis.registry import DATA_MEASURES, SHARES, WEIGHT_MEASURES, Fo
 from refconv.analysis.stimuli import CUES
 from refconv.analysis.timing import Budget
 from refconv.engine.run_record import RunRecord, command, hardware, versions
-from refconv.errors import RefconvError, RunError, SettingError
+from refconv.errors import RecordError, RefconvError, RunError, SettingError
 from refconv.measures.facts import FACTS_FILE, PairFacts, SideFacts
 from refconv.models.opening import Opened, open_pair
 from refconv.models.run_folder import AGAIN, RunFolder, writing
@@ -314,5 +314,5 @@ def _run_record(reference: str) -> RunRecord | None:
         return None
     try:
         return RunRecord.read(file)
-    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise RunError("cannot read the record of the run", where=str(file), found=str(error)) from error
+    except RecordError as error:
+        raise RunError("cannot read the record of the run", where=str(file), found=error.found) from error

@@ -13,7 +13,7 @@ from refconv.analysis.reportable import ANALYSIS_FOLDER
 from refconv.errors import DataError, RunError
 from refconv.measures.facts import PairFacts
 from refconv.models.opening import Opened
-from refconv.models.run_folder import RunFolder
+from refconv.models.run_folder import RunFolder, held
 from refconv.recipe.recipe import Recipe
 
 
@@ -52,8 +52,10 @@ def analyses_of(
     beside: PairFacts | None = None
     how: dict[str, Any] = {"weights": weights, "again": again, "flags": flags, "display": display}
     for start in starts:
-        analysis, missing = _analysed(start, questions, beside, **how)
-        analysis.write(start.run / ANALYSIS_FOLDER)
+        place = start.run / ANALYSIS_FOLDER
+        with held(place, "analysis folder", force=True):
+            analysis, missing = _analysed(start, questions, beside, **how)
+            analysis.write(place)
         beside = beside or analysis.facts
         found.append(missing)
     return found

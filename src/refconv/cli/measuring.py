@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -93,6 +94,8 @@ def predict(
     from refconv.tasks.predicting import image_files, looking_at, pictured, predictions, save_predictions
     from refconv.tasks.registry import task_named
 
+    if out is not None:
+        check_folder(out)
     files = image_files(images)
     opened = open_model(model, pretrained=True, model=like, task=task, flags=flags, exported=True)
     opened = looking_at(opened, files)
@@ -101,14 +104,15 @@ def predict(
     if preprocessing is not None:
         note(f"images: {preprocessing}")
     found = []
-    for file, prediction in predictions(opened, files, device=choose_device(device), threshold=threshold):
-        line = json.dumps({"image": file_name_text(str(file)), **prediction.content}, ensure_ascii=False)
-        say(line if as_json else printable(f"{file}: {prediction.words}"))
-        found.append((file, prediction))
-    if out is not None:
-        save_predictions(out, found)
-        if not as_json and not quiet():
-            say(f"written to {out}")
+    with _holding(out, "folder of predictions"):
+        for file, prediction in predictions(opened, files, device=choose_device(device), threshold=threshold):
+            line = json.dumps({"image": file_name_text(str(file)), **prediction.content}, ensure_ascii=False)
+            say(line if as_json else printable(f"{file}: {prediction.words}"))
+            found.append((file, prediction))
+        if out is not None:
+            save_predictions(out, found)
+    if out is not None and not as_json and not quiet():
+        say(f"written to {out}")
 
 
 @with_recipe_flags(PREPROCESSING)
@@ -152,18 +156,19 @@ def analyze(
     evidence["cue_conflict"] = cue_conflict
     questions = AnalysisConfig(**evidence, samples=samples, seconds=seconds, device=device)
     couple = open_couple(before, after, model=model, pretrained=pretrained, flags=flags)
-    analysis = analyse(couple, questions, display=Display())
-    if as_json:
-        records = {name: record.to_dict() for name, record in analysis.records.items()}
-        pair = ModelPair(analysis.facts.after.method or "after", analysis.facts, analysis.records)
-        verdicts = {name: found.to_dict() for name, found in judgements([pair]).items()}
-        say(json.dumps({**records, "verdicts": verdicts}, ensure_ascii=False))
-    else:
-        say("\n\n".join(f"{name}\n\n{record}" for name, record in analysis.records.items()))
-    for name, reason in analysis.facts.left_out.items():
-        note(f"{name} left out: {reason}")
-    if out is not None:
-        analysis.write(out)
+    with _holding(out, "analysis folder"):
+        analysis = analyse(couple, questions, display=Display())
+        if as_json:
+            records = {name: record.to_dict() for name, record in analysis.records.items()}
+            pair = ModelPair(analysis.facts.after.method or "after", analysis.facts, analysis.records)
+            verdicts = {name: found.to_dict() for name, found in judgements([pair]).items()}
+            say(json.dumps({**records, "verdicts": verdicts}, ensure_ascii=False))
+        else:
+            say("\n\n".join(f"{name}\n\n{record}" for name, record in analysis.records.items()))
+        for name, reason in analysis.facts.left_out.items():
+            note(f"{name} left out: {reason}")
+        if out is not None:
+            analysis.write(out)
 
 
 _RUNS = "folders of runs with one base, or of analyses (analyze --out)"
@@ -203,28 +208,29 @@ def report(
     page = out or (runs[0] if len(runs) == 1 else Path()) / "report.html"
     check_file(page)
     unmade = [folder for folder in runs if not holds_analysis(folder)]
-    asked = {"data": data, "data_dir": data_dir, "class_map": class_map, "samples": samples, "device": device}
-    how: dict[str, Any] = {"before": before, "weights": weights, "again": again}
-    if unmade:
-        if weights and data is not None:
-            raise SettingError("cannot be combined with --data", where="--weights")
-        from refconv.analysis.analysing import Display
-        from refconv.analysis.evidence import AnalysisConfig
-        from refconv.analysis.reporting import analyses_of
+    with _holding(page, "report"):
+        asked = {"data": data, "data_dir": data_dir, "class_map": class_map, "samples": samples, "device": device}
+        how: dict[str, Any] = {"before": before, "weights": weights, "again": again}
+        if unmade:
+            if weights and data is not None:
+                raise SettingError("cannot be combined with --data", where="--weights")
+            from refconv.analysis.analysing import Display
+            from refconv.analysis.evidence import AnalysisConfig
+            from refconv.analysis.reporting import analyses_of
 
-        questions: dict[str, Any] = {**asked, "split": split, "seconds": seconds, "only": tuple(only or ())}
-        reasons = analyses_of(unmade, AnalysisConfig(**questions), display=Display, flags=flags, **how)
-        for run, missing in zip(unmade, reasons, strict=True):
-            if missing:
-                note(f"{run}: weights only; {missing}")
-    elif given := [name for name, value in {**asked, **how, **flags}.items() if value]:
-        remedy = "name runs, or analyse again by refconv analyze --out"
-        raise SettingError("has no effect on analyses that are there", where=flag(given[0]), remedy=remedy)
-    folders = [folder / ANALYSIS_FOLDER if folder in unmade else folder for folder in runs]
-    pairs = [_chosen(read_pair(folder), only) for folder in folders]
-    names = pair_names([pair.facts for pair in pairs], runs)
-    pairs = [replace(pair, name=name) for pair, name in zip(pairs, names, strict=True)]
-    written = write_report(pairs, page, title=title)
+            questions: dict[str, Any] = {**asked, "split": split, "seconds": seconds, "only": tuple(only or ())}
+            reasons = analyses_of(unmade, AnalysisConfig(**questions), display=Display, flags=flags, **how)
+            for run, missing in zip(unmade, reasons, strict=True):
+                if missing:
+                    note(f"{run}: weights only; {missing}")
+        elif given := [name for name, value in {**asked, **how, **flags}.items() if value]:
+            remedy = "name runs, or analyse again by refconv analyze --out"
+            raise SettingError("has no effect on analyses that are there", where=flag(given[0]), remedy=remedy)
+        folders = [folder / ANALYSIS_FOLDER if folder in unmade else folder for folder in runs]
+        pairs = [_chosen(read_pair(folder), only) for folder in folders]
+        names = pair_names([pair.facts for pair in pairs], runs)
+        pairs = [replace(pair, name=name) for pair, name in zip(pairs, names, strict=True)]
+        written = write_report(pairs, page, title=title)
     found = {"page": str(written.path), "measures": written.sections, "results": dict(written.headlines)}
     say(json.dumps(found, ensure_ascii=False) if as_json else str(written))
 
@@ -239,6 +245,13 @@ def _chosen(pair: ModelPair, only: list[str] | None) -> ModelPair:
             expected = ", ".join(dict.fromkeys(of_measure.values()))
             raise SettingError("no such measure", where="--only", expected=expected, found=name)
     return replace(pair, records={name: pair.records[name] for name, measure in of_measure.items() if measure in only})
+
+
+def _holding(out: Path | None, what: str) -> AbstractContextManager[None]:
+    """Hold what a command is to write, or replace, from before its work begins; None: it writes nothing."""
+    from refconv.models.run_folder import held
+
+    return nullcontext() if out is None else held(out, what, force=True)
 
 
 def check_file(path: Path) -> None:

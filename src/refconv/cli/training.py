@@ -311,8 +311,10 @@ def scenes(
         raise SettingError("no range", where="--items", expected="LOW..HIGH, such as 1..6", found=repr(items))
     counts = int(bounds[1]), int(bounds[2] or bounds[1])
     from refconv.data.scenes import default_folder, make_scenes
+    from refconv.models.run_folder import held
 
     out = out or default_folder()
     scenes: dict[str, Any] = {"train": train, "val": val, "test": test, "size": size, "items": counts}
-    record = make_scenes(out, **scenes, seed=seed, source=source, root=data_dir, force=force, show=not as_json)
+    with held(out, "folder of scenes", force=True):
+        record = make_scenes(out, **scenes, seed=seed, source=source, root=data_dir, force=force, show=not as_json)
     say(record.to_json() if as_json else f"{out}: {record}", nl=not as_json)

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from refconv.data import Batch
 from refconv.engine.metrics import Metrics
@@ -23,10 +24,12 @@ from refconv.engine.setup import Setup
 from refconv.engine.start import at_chance, course_from, evaluate_start, exploded, said
 from refconv.engine.stepping import Stepper
 from refconv.errors import CheckpointError, DataError, RunError, TrainingError, in_one_line
+from refconv.gradspace.optimizer import BASE
 from refconv.methods.method import inner_optimizer
 from refconv.models.checkpoint import Checkpoint, load_model_state
 from refconv.models.run_folder import RunFolder, write_whole, writing
-from refconv.models.weight_files import snapshot_bytes
+from refconv.models.weight_files import snapshot_bytes, some
+from refconv.models.weights import not_finite
 from refconv.process.interruption import PATIENCE, Interruption, StoppedError, leave
 from refconv.process.progress import StepDisplay
 from refconv.process.shortage import shortage
@@ -37,6 +40,22 @@ _STEPS_BETWEEN_CHECKS = 10
 """How long losses stay on an accelerator before the processor waits for them; on a CPU there is nothing to wait for."""
 
 _SHORT_STEP = 0.5  #: Seconds; before steps that take longer, the buffers are copied, which costs about a millisecond
+
+
+def _check_remembers(optimizer: Optimizer, checkpoint: Checkpoint, *, where: str) -> None:
+    """Refuse a checkpoint of later than step 0 without a state of the optimizer, where the optimizer keeps one.
+
+    All of timm's and torch's do, but SGD without momentum. The bases of refocusing are no such state.
+
+    Raises:
+        CheckpointError: if it has none.
+    """
+    keeps = any(group.get("momentum", 1) != 0 for group in optimizer.param_groups)
+    kept = any(entry.keys() - {BASE} for entry in checkpoint.optimizer["state"].values())
+    if checkpoint.step and keeps and not kept:
+        what, expected = "the state of the optimizer is empty", f"that of {checkpoint.step} steps"
+        remedy = "copy the file again, or start the run anew"
+        raise CheckpointError(what, where=where, expected=expected, found="none", remedy=remedy)
 
 
 class Loop:
@@ -63,6 +82,7 @@ class Loop:
             with in_one_line(CheckpointError, "does not fit the run", where=str(folder.checkpoint_file)):
                 self.validation = [ValidationPoint.from_dict(point) for point in checkpoint.validation]
                 self.course = None if checkpoint.course is None else Course.from_dict(checkpoint.course)
+                _check_remembers(stepper.optimizer, checkpoint, where=str(folder.checkpoint_file))
                 stepper.optimizer.load_state_dict(checkpoint.optimizer)
                 if stepper.trained_loss is not None and checkpoint.loss is not None:
                     stepper.trained_loss.load_state_dict(checkpoint.loss)
@@ -256,7 +276,8 @@ class Loop:
         if not updates or not self.recipe.lr:
             advice = "training has not changed the weights: look at the weights, the data and their normalisation"
         spoilt = ", but its weights give this loss" if updates and updates == self._saved_step else ""
-        kept = f"the checkpoint of step {self._saved_step} is kept{spoilt}; "
+        written = self.folder.checkpoint_file.is_file()
+        kept = f"the checkpoint of step {self._saved_step} is kept{spoilt}; " if written else ""
         return TrainingError(f"{what} is not finite", where=f"step {step}", remedy=f"{kept}{advice}")
 
     def check_finite(self, result: Evaluation, split: str) -> None:
@@ -318,8 +339,8 @@ class Loop:
         losses = [loss / self.processes.world_size for loss in self.processes.sums(self._losses)]
         state = refocused_state_dict(self.stepper.model)
         state.update({name: buffer for name, buffer in (buffers or {}).items() if name in state})
-        if not all(bool(value.isfinite().all()) for value in state.values() if value.is_floating_point()):
-            raise self.processes.agreed(self._not_finite("a weight", self.step, updates=self.step))
+        if broken := not_finite(self.stepper.model, state):
+            raise self.processes.agreed(self._not_finite(f"a weight ({some(broken)})", self.step, updates=self.step))
         with self.processes.together():
             if self.processes.first:
                 average = self.stepper.average

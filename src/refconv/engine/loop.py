@@ -20,7 +20,7 @@ from refconv.engine.run_record import RunRecord, by_field, command, hardware, ve
 from refconv.engine.setup import Setup, open_setup, thaw
 from refconv.engine.start import evaluate_start, random_bases
 from refconv.engine.stepping import Stepper
-from refconv.errors import RunError, printable
+from refconv.errors import RecordError, RunError, printable
 from refconv.methods.method import parameters_allowed
 from refconv.methods.registry import method_of
 from refconv.models.checkpoint import Checkpoint
@@ -136,10 +136,10 @@ def _record(folder: RunFolder) -> RunRecord:
     """Read the record of a run that has finished."""
     try:
         return RunRecord.read(folder.record_file)
-    except (OSError, ValueError, TypeError) as error:
+    except RecordError as error:
         remedy = "remove it and resume: it is made again from the last checkpoint"
         where = str(folder.record_file)
-        raise RunError("cannot read the record", where=where, found=str(error), remedy=remedy) from error
+        raise RunError("cannot read the record", where=where, found=error.found, remedy=remedy) from error
 
 
 @contextmanager

@@ -21,6 +21,8 @@ from refconv.models.checkpoint import Checkpoint, load_model_state
 from refconv.models.creation import ModelSpec, create_model, load_backbone
 from refconv.models.model_folder import located
 from refconv.models.model_input import of_checkpoint, of_model, of_recipe
+from refconv.models.weight_files import some
+from refconv.models.weights import not_finite
 from refconv.process.distributed import Processes
 from refconv.process.randomness import derive_seed, seed_everything
 from refconv.recipe.recipe import Recipe
@@ -292,7 +294,8 @@ def _try(setup: Setup) -> None:
     What the forward in training mode does to buffers, such as the statistics of batch norms, is undone.
 
     Raises:
-        ModelError: if it does not take them, or gives what the task cannot use.
+        ModelError: if it does not take them, gives what the task cannot use, or its weights are so large that
+            statistics of batch norms would be infinite after one step.
         RecipeError: if batch norms have one value per channel to train on.
     """
     task, model, device = setup.task, setup.model, setup.processes.device
@@ -308,6 +311,9 @@ def _try(setup: Setup) -> None:
     try:
         with autocast():
             task.check_training(model, samples, targets)
+        if broken := not_finite(model, dict(model.named_buffers())):
+            what, remedy = "a step in training makes statistics infinite", "load valid weights: these are too large"
+            raise ModelError(what, where=some(broken), remedy=remedy)
     except ValueError as error:
         if "Expected more than 1 value per channel" not in str(error):
             where = type(model).__name__

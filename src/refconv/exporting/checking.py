@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from refconv.errors import ModelError
 from refconv.exporting.network import Deployed
 from refconv.models.exported import Runtime
 from refconv.surgery.outputs import distance
@@ -46,6 +48,26 @@ def compared(network: Deployed, runtime: Runtime, inputs: Sequence[Tensor]) -> C
         found.append(_canonical(runtime.run(images), network))
     apart = distance(wanted, found)
     return Comparison(apart.difference, apart.relative, _top1(wanted[0], found[0], network), apart.unlike)
+
+
+@torch.no_grad()
+def check_outputs(network: Deployed, inputs: Sequence[Tensor]) -> None:
+    """Refuse a network whose outputs are not finite: files of it would count as equal whatever they hold.
+
+    Raises:
+        ModelError: if there is NaN or infinity in them.
+    """
+    for images in inputs:
+        outputs = network(images)
+        tensors = (outputs,) if isinstance(outputs, Tensor) else outputs
+        if not all(bool(one.isfinite().all()) for one in tensors):
+            remedy = "check its weights and its input"
+            raise ModelError("its outputs are not finite", where=type(network.model).__name__, remedy=remedy)
+
+
+def finite(difference: float) -> float | None:
+    """Return a number as records hold it: JSON has no infinity and no NaN."""
+    return difference if math.isfinite(difference) else None
 
 
 def _canonical(outputs: Sequence[Tensor], network: Deployed) -> dict[str, Tensor]:

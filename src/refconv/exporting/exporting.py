@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from refconv.data.preprocessing import Preprocessing
 from refconv.errors import DataError, ModelError, RefconvError, RunError, SettingError, lacks_memory
-from refconv.exporting.checking import TOLERANCE, compared, inputs_of
+from refconv.exporting.checking import TOLERANCE, check_outputs, compared, finite, inputs_of
 from refconv.exporting.config import HUB, ExportConfig
 from refconv.exporting.formats import operations, opset_of, write
 from refconv.exporting.given import check_class_names, check_size, checked_preprocessing, size_of_images
 from refconv.exporting.hub import HubConfig, layers, loaded, write_hub_folder
 from refconv.exporting.network import Deployed, check_exportable, with_other_weights
-from refconv.exporting.pushing import push
+from refconv.exporting.pushing import check_token, push
 from refconv.exporting.quantising import accuracy_of, quantise
 from refconv.exporting.record import Accuracy, ExportRecord
 from refconv.models.creation import create_model
@@ -31,6 +31,7 @@ from refconv.models.model_input import of_model
 from refconv.models.opening import Opened, open_model
 from refconv.models.run_folder import AGAIN, held, writing
 from refconv.models.saving import UNCOUNTED
+from refconv.models.sealing import seal
 from refconv.tasks.model_data import data_for, first_samples, preprocessing_of
 from refconv.tasks.registry import task_named
 from refconv.tasks.task import Task
@@ -159,6 +160,8 @@ def export_opened(
     ``hub`` is needed by, and has an effect on, the format of that name.
     """
     if config.format == HUB:
+        if hub is not None and hub.push is not None:
+            check_token(hub.push)
         with held(out, "model folder", force=config.force):
             return _as_hub_folder(opened, out, config, evidence, hub or HubConfig())
     _check_place(out)
@@ -178,9 +181,12 @@ def _as_file(opened: Opened, out: Path, config: ExportConfig, evidence: Evidence
     example = _generated(task, preprocessing, prepares)
     exact = Deployed(opened.model, task, prepares, softmax=config.softmax)
     exact.look_at(example)
+    check_outputs(exact, inputs)
     check_class_names(_given_names(opened), _outputs(opened, exact), task)
     said = _said(opened, preprocessing, config, exact)
     free = _free_axes(task, preprocessing, config)
+    if config.dynamic_size and task.prepares_images:
+        inputs.append(_of_another_size(exact, example, free))
     with tempfile.TemporaryDirectory() as folder:
         first = Path(folder, f"float{out.suffix}") if config.int8 else out
         other = Path(folder, f"other{out.suffix}")
@@ -191,8 +197,6 @@ def _as_file(opened: Opened, out: Path, config: ExportConfig, evidence: Evidence
             write(network, example, free, file, config, said)
         counted, unrefocused = operations(first), operations(other)
         accuracy = None if calibrating is None else _quantised(task, first, out, config, *calibrating)
-    if config.dynamic_size and task.prepares_images:
-        inputs.append(_of_another_size(exact, example, free))
     runtime = open_runtime(out)
     found = compared(exact, runtime, inputs)
     files = _files(out)
@@ -203,9 +207,9 @@ def _as_file(opened: Opened, out: Path, config: ExportConfig, evidence: Evidence
         opset=opset_of(out) if config.format == "onnx" else None, takes=_shape_in_words(example, free),
         gives=tuple(exact.names), left_outside=_left_outside(task, preprocessing, prepares), runtime=runtime.name,
         operations=counted, unrefocused=unrefocused, checked_on=checked_on,
-        samples=len(inputs) if task.takes_lists else len(inputs[0]), largest_difference=found.difference,
-        relative_difference=found.relative, tolerance=TOLERANCE.get(precision), top1_agreement=found.top1_agreement,
-        unlike=found.unlike, accuracy=accuracy,
+        samples=len(inputs) if task.takes_lists else len(inputs[0]), largest_difference=finite(found.difference),
+        relative_difference=finite(found.relative), tolerance=TOLERANCE.get(precision),
+        top1_agreement=found.top1_agreement, unlike=found.unlike, accuracy=accuracy,
     )  # fmt: skip
 
 
@@ -225,6 +229,7 @@ def _as_hub_folder(opened: Opened, out: Path, config: ExportConfig, evidence: Ev
     inputs, checked_on = _inputs(opened, task, preprocessing, None, evidence)
     exact = Deployed(opened.model, task, None)
     exact.look_at(_generated(task, preprocessing, None))
+    check_outputs(exact, inputs)
     check_class_names(_given_names(opened), _outputs(opened, exact), task)
     opened = hub.named(_counted(opened, exact, task))
     files = write_hub_folder(opened, out, preprocessing, hub)
@@ -240,9 +245,9 @@ def _as_hub_folder(opened: Opened, out: Path, config: ExportConfig, evidence: Ev
             takes=_shape_in_words(inputs[0], {0: "batch"} if len(inputs[0]) > 1 else {}), gives=tuple(exact.names),
             left_outside=_left_outside(task, preprocessing, None), runtime=runtime, operations=layers(network),
             unrefocused=layers(opened.model), checked_on=checked_on,
-            samples=len(inputs) if task.takes_lists else len(inputs[0]), largest_difference=found.difference,
-            relative_difference=found.relative, tolerance=TOLERANCE["float32"], top1_agreement=found.top1_agreement,
-            unlike=found.unlike,
+            samples=len(inputs) if task.takes_lists else len(inputs[0]), largest_difference=finite(found.difference),
+            relative_difference=finite(found.relative), tolerance=TOLERANCE["float32"],
+            top1_agreement=found.top1_agreement, unlike=found.unlike,
         )  # fmt: skip
     finally:
         if record is None or not record.holds:  # nobody is to load it for the network
@@ -381,6 +386,8 @@ def _quantised(task: Task, first: Path, out: Path, config: ExportConfig, name: s
     data = data_for(open_model(str(first), exported=True), name, root=root)
     between = first.with_name(f"quantised{out.suffix}")
     calibrated_on = quantise(first, between, data, config.calibration, takes_bytes=config.with_preprocessing)
+    with writing(out, AGAIN):
+        seal(between)
     accuracy = accuracy_of(task, first, between, data, calibrated_on)
     with writing(out, AGAIN):
         shutil.move(between, out)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from refconv.exporting.network import INPUT, Deployed
 from refconv.models.exported import SUFFIXES, needs
 from refconv.models.metadata import KEY
 from refconv.models.run_folder import AGAIN, writing
+from refconv.models.sealing import seal
 
 Axes = Mapping[int, str]  #: The free axes of the input, with their names
 _UNCOUNTED = {"Constant", "Parameter", "Result", "Identity"}  # values and other names for them, not operations
@@ -36,6 +38,7 @@ def write(
     try:
         with writing(path, AGAIN), tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder, _quiet():
             writers[config.format](network, example, free, Path(folder, path.name), config, dict(said))
+            seal(Path(folder, path.name))
             for file in Path(folder).iterdir():  # OpenVINO writes two files, and ONNX beyond 2 GB
                 Path(file).replace(path.with_name(file.name))
     except RefconvError:
@@ -54,13 +57,14 @@ def write(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back that exporters warn of their own successors, and log tracebacks of what is said in one line here."""
-    loggers = [logging.getLogger(name) for name in ("onnxscript", "torch.onnx")]
+    """Hold back that exporters warn of their own successors, and print graphs of what is said in one line here."""
+    names = ("onnxscript", "torch.onnx", "torch.fx.experimental.symbolic_shapes")
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

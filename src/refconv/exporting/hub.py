@@ -15,6 +15,7 @@ from torch import nn
 from refconv.data.preprocessing import Preprocessing
 from refconv.errors import CheckpointError, ModelError, SettingError
 from refconv.exporting.card import Described, card
+from refconv.exporting.licences import warn_unless_known
 from refconv.exporting.pushing import check_repository
 from refconv.exporting.results import results_of
 from refconv.models.builders import build, is_timm, published_at
@@ -58,6 +59,7 @@ class HubConfig:
         if not _LICENCE.fullmatch(self.license):
             expected = "a lower-case identifier such as apache-2.0, mit, cc-by-nc-4.0, other or unknown"
             raise SettingError("not a licence", where="license", expected=expected, found=repr(self.license))
+        warn_unless_known(self.license)
         named = self.license_name is not None or self.license_link is not None
         if named != (self.license == "other"):
             expected = "both with the licence other, and neither with another one"

@@ -22,6 +22,17 @@ def check_repository(name: str) -> None:
         raise SettingError("not the name of a repository", where="push", expected="USER/NAME", found=repr(name))
 
 
+def check_token(repository: str) -> None:
+    """Make sure, before work begins, that there is a token for the hub; whether it may write is seen on pushing.
+
+    Raises:
+        RunError: if there is none.
+        SettingError: if ``huggingface_hub`` is missing.
+    """
+    if not needs("huggingface_hub", "export").get_token():
+        raise _without_token(repository)
+
+
 def push(folder: Path, repository: str, *, private: bool, force: bool) -> str:
     """Make a repository and send a folder to it in one commit; return its address.
 
@@ -48,6 +59,10 @@ def push(folder: Path, repository: str, *, private: bool, force: bool) -> str:
     return str(getattr(done, "commit_url", "") or f"{api.endpoint}/{repository}")
 
 
+def _without_token(repository: str) -> RunError:
+    return RunError("no token for the hub", where=f"--push {repository}", remedy=_LOG_IN)
+
+
 def _exists(repository: str) -> RunError:
     what, remedy = "the repository exists already", "give another name, or --force to add a commit to it"
     return RunError(what, where=f"--push {repository}", remedy=remedy)
@@ -61,7 +76,7 @@ def _explained(hub: Any, repository: str, endpoint: str) -> Iterator[None]:
     except RefconvError:
         raise
     except hub.errors.LocalTokenNotFoundError as error:
-        raise RunError("no token for the hub", where=where, remedy=_LOG_IN) from error
+        raise _without_token(repository) from error
     except hub.errors.HfHubHTTPError as error:
         raise _of_answer(error, repository, where) from error
     except ValueError as error:  # huggingface_hub has the hub look at the card before it sends anything

@@ -61,8 +61,9 @@ class ExportRecord(Record):
     unrefocused: dict[str, int]
     checked_on: str  #: images of a data set, or generated input
     samples: int
-    largest_difference: float  #: of an output of the file from that of the network in torch
-    relative_difference: float  #: the same over the largest entry of that output
+    #: of an output of the file from that of the network in torch; None where it is infinite
+    largest_difference: float | None
+    relative_difference: float | None  #: the same over the largest entry of that output
     tolerance: float | None  #: relative difference up to which outputs count as equal; None for int8
     top1_agreement: float | None  #: share of samples, or of pixels, with the same largest logit
     unlike: tuple[str, ...] = ()  #: outputs whose place, shape or kind differs
@@ -82,7 +83,9 @@ class ExportRecord(Record):
         """Whether the file computes what the network computes, up to rounding, or after quantisation as well."""
         if self.accuracy is not None:
             return self.accuracy.kept
-        return not self.unlike and self.tolerance is not None and self.relative_difference <= self.tolerance
+        if self.unlike or self.tolerance is None or self.relative_difference is None:
+            return False
+        return self.relative_difference <= self.tolerance
 
     @property
     def holds(self) -> bool:
@@ -107,8 +110,8 @@ class ExportRecord(Record):
             f"outputs    {', '.join(self.gives)}",
             f"{noun:<10} {count}, {graph} the unrefocused network{': ' + ', '.join(apart) if apart else ''}",
             f"checked    in {self.runtime}, on {self.checked_on}",
-            f"  outputs  {words}: largest difference {self.largest_difference:.3g}, relative "
-            f"{self.relative_difference:.3g}{tolerance}",
+            f"  outputs  {words}: largest difference {_said(self.largest_difference)}, relative "
+            f"{_said(self.relative_difference)}{tolerance}",
         ]
         lines += [f"  unlike   {entry}" for entry in self.unlike[:5]]
         if self.top1_agreement is not None:
@@ -120,3 +123,7 @@ class ExportRecord(Record):
             how = "in Python give the arguments that the network was built with by model_kwargs"
             lines.append(f"removed    the folder, because it builds another network; {how}")
         return "\n".join(lines)
+
+
+def _said(difference: float | None) -> str:
+    return "infinite" if difference is None else f"{difference:.3g}"

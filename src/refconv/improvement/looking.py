@@ -37,7 +37,7 @@ from refconv.tasks.registry import task_of
 VAL_SPLIT = 0.1
 """Share of the training data that is validated on where the data has no validation split and none is asked for."""
 
-_STEPS_OF_AN_EPOCH = 50  #: Where no batch size is given, batches are small enough for so many steps in an epoch
+_FEWEST_STEPS = 36  #: Of an epoch, where no batch size is given: halving a batch with as many goes further from 50
 _LEAST = 50  #: Steps below which a run is not worth its start; fewer where an epoch has fewer
 _SHORTEST = 1000  #: Steps from which on a run tells how it would go on; two epochs, where these have fewer
 EARLIER = 5  #: Runs of the round before the last, the best ones, that are combined with the finalists
@@ -64,7 +64,7 @@ def completed(recipe: Recipe, given: Sequence[str]) -> Recipe:
         info = task_of(recipe).open_data(recipe).info
     if "batch_size" not in given:
         size = recipe.batch_size
-        while size > 8 and info.train_size // size < _STEPS_OF_AN_EPOCH:
+        while size > 8 and info.train_size // size < _FEWEST_STEPS:
             size //= 2
         rate = recipe.lr
         if "lr" not in given:

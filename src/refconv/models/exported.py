@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from refconv.errors import CheckpointError, SettingError, in_one_line
 from refconv.models.metadata import KEY, InputSettings
+from refconv.models.sealing import check_sealed
 from refconv.records import conformed, parsed_json, type_hints
 
 SUFFIXES = {".onnx": "onnx", ".pt2": "pt2", ".torchscript": "torchscript", ".xml": "openvino"}
@@ -60,10 +62,11 @@ class Runtime:
 def open_runtime(path: Path) -> Runtime:
     """Open a file by the runtime that its name's end stands for."""
     openers = {"onnx": _onnx, "pt2": _pt2, "torchscript": _torchscript, "openvino": _openvino}
-    refused = in_one_line(CheckpointError, "cannot be opened", where=str(path), remedy="export it again")
-    with refused, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.jit warns of its successor
-        run, found, name = openers[SUFFIXES[path.suffix]](path)
+    with in_one_line(CheckpointError, "cannot be opened", where=str(path), remedy="export it again"):
+        check_sealed(path)  # which warns
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.jit warns of its successor
+            run, found, name = openers[SUFFIXES[path.suffix]](path)
     if "outputs" not in found:
         what, remedy = "does not say what it takes and gives", "export the model again: refconv export MODEL -o FILE"
         raise CheckpointError(what, where=str(path), expected="a file that refconv export wrote", remedy=remedy)
@@ -100,8 +103,13 @@ def _onnx(path: Path) -> _Opened:
 
 
 def _pt2(path: Path) -> _Opened:
-    stored = {KEY: ""}
-    program = torch.export.load(path, extra_files=stored)
+    stored, log = {KEY: ""}, logging.getLogger("torch.export")
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # it logs a traceback of what is said in one line here
+    try:
+        program = torch.export.load(path, extra_files=stored)
+    finally:
+        log.setLevel(level)
     return as_tuple(program.module()), parsed_json(stored[KEY] or "{}"), f"torch.export {torch.__version__}"
 
 

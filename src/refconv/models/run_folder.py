@@ -85,9 +85,10 @@ class RunFolder:
         return self.recipe_file.name in present and present <= first
 
     def _present(self) -> list[str]:
-        """Return the names of what is here, without the lock and what a killed process left half written."""
+        """Return the names of what is here, without locks and what a killed process left half written."""
         names = (entry.name for entry in self.path.iterdir())
-        return sorted(name for name in names if name != LOCK_FILE and not fnmatch(name, ".*.partial"))
+        passing = LOCK_FILE, ".*.partial", f".*{LOCK_FILE}"
+        return sorted(name for name in names if not any(fnmatch(name, pattern) for pattern in passing))
 
     def _nothing_to_resume(self) -> RunError:
         found = ", ".join(self._present()[:4]) or "an empty folder" if self.path.is_dir() else "no folder"

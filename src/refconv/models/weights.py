@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from refconv.errors import CheckpointError, ModelError, RefconvWarning
@@ -273,12 +274,30 @@ def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], anew: set
         raise CheckpointError(what, where=where, expected=expected, found=found, remedy=remedy)
 
 
-def _check_finite(model: nn.Module, state: Mapping[str, Any], where: str) -> None:
-    parameters = {name for name, _ in model.named_parameters()}
+def not_finite(model: nn.Module, state: Mapping[str, Any]) -> list[str]:
+    """Return the names of a model's tensors that hold NaN, or infinity where that is no value.
+
+    Masks and other buffers may hold infinity; parameters and the statistics of batch norms may not.
+
+    Args:
+        model: whose tensors they are.
+        state: tensors by name, of which there may be more or fewer than in the model.
+
+    Example:
+        >>> norm = nn.BatchNorm2d(2)
+        >>> not_finite(norm, {"running_var": torch.tensor([1.0, torch.inf])})
+        ['running_var']
+    """
+    norms = [f"{name}." if name else "" for name, module in model.named_modules() if isinstance(module, _NormBase)]
+    statistics = {f"{norm}{own}" for norm in norms for own in ("running_mean", "running_var")}
+    unbounded = {name for name, _ in model.named_buffers()} - statistics
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-    strange = ((name, ~value.isfinite() if name in parameters else value.isnan()) for name, value in tensors.items())
-    broken = [name for name, found in strange if bool(found.any())]  # masks, which are no parameters, hold infinity
-    if broken:
+    strange = ((name, value.isnan() if name in unbounded else ~value.isfinite()) for name, value in tensors.items())
+    return [name for name, found in strange if bool(found.any())]
+
+
+def _check_finite(model: nn.Module, state: Mapping[str, Any], where: str) -> None:
+    if broken := not_finite(model, state):
         found = f"NaN or infinity in {len(broken)} of {len(state)} entries ({some(broken)})"
         what, remedy = "the weights are not finite", "take weights from before training diverged"
         raise CheckpointError(what, where=where, expected="finite numbers", found=found, remedy=remedy)

@@ -22,6 +22,8 @@ _REMEDIES = {
     "EMFILE": "raise the limit on open files: ulimit -n 65536",
     "ENFILE": "close other programs: this machine has too many open files",
     "ENAMETOOLONG": "give a shorter name",
+    "EISDIR": "move the folder of this name away",
+    "ENOTDIR": "move the file that stands in the place of a folder away",
     "ELOOP": "follow its symbolic links: they lead in a circle",
     "ENOMEM": "free memory, or use a smaller batch or fewer workers",
     "EAGAIN": "end other processes, or use fewer workers",

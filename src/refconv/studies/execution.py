@@ -8,7 +8,7 @@ from pathlib import Path
 
 from refconv.engine.loop import train
 from refconv.engine.run_record import RunRecord
-from refconv.errors import RefconvError, RunError, StudyError, TrainingError
+from refconv.errors import RecordError, RefconvError, RunError, StudyError, TrainingError
 from refconv.models.run_folder import RunFolder, write_whole
 from refconv.process.interruption import StoppedError
 from refconv.process.shortage import shortage
@@ -41,9 +41,9 @@ def record_of(run: Run) -> RunRecord | None:
         return None
     try:
         return RunRecord.read(path)
-    except (OSError, ValueError, TypeError) as error:
+    except RecordError as error:
         remedy = "remove the folder to run it again"
-        raise RunError("cannot read the record", where=str(path), found=str(error), remedy=remedy) from error
+        raise RunError("cannot read the record", where=str(path), found=error.found, remedy=remedy) from error
 
 
 def execute(run: Run, keep: str) -> Outcome:
