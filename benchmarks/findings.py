@@ -59,6 +59,7 @@ def findings(records: Sequence[Comparison], robustness_rows: Sequence[Mapping[st
     parts = [
         ("Is there a gain that is more than the extra training?", goal(known)),
         ("Do trained networks from outside gain, and from what?", _with(known, "adaptation", outside)),
+        ("Which directions of the filters should move?", _with(known, "subspaces", directions)),
         ("What explains the differences?", _with(known, "contenders", explanation)),
         ("Does it matter how well the base was trained?", _with(known, "base_strength", base_strength)),
         ("Which settings matter?", _with(known, "ablations", settings)),
@@ -191,6 +192,21 @@ def outside(record: Comparison) -> str:
         "tunes the rate of the kernels apart from that of norms and classifier, `lr_scaled` moves the kernels of each "
         "layer at the mean speed of refocusing, and `inverse` moves them away from what the kernels of a layer "
         f"share.\n\n{table(_rows(record, pairs))}"
+    )
+
+
+def directions(record: Comparison) -> str:
+    """Compare training along principal, minor and protected directions of the filters with plain training.
+
+    Args:
+        record: the study of subspaces.
+    """
+    pairs = [*((name, _PLAIN) for name in _methods(record)), ("principal", "minor"), ("filters", "null_space")]
+    return (
+        "`filters` is refocusing among the filters of a layer, which moves their principal directions most; "
+        "`null_space` lets all but these move. `low_rank` trains two thin factors from zero, `principal` (PiSSA) from "
+        "the largest and `minor` (MiLoRA) from the smallest singular components of the filters, with as many numbers."
+        f"\n\n{table(_rows(record, pairs))}"
     )
 
 

@@ -20,18 +20,26 @@ from refconv.studies import Comparison
 from refconv.studies.comparison import MEASURES
 from refconv.studies.statistics import Interval
 
-OUTSIDE = ("adaptation", "adaptation_few")
+OUTSIDE = ("adaptation", "adaptation_few", "adaptation_more", "new_classes", "subspaces")
 """Studies of networks that were trained elsewhere; the others use small networks trained here."""
 
-_REGIMES = {"small networks, the data of the base": ("main",), "networks from outside, few shifted images": OUTSIDE}
+_REGIMES = {
+    "small networks, the data of the base": ("main",),
+    "networks from outside, few shifted images": ("adaptation", "adaptation_few"),
+    "networks from outside, 5,000 shifted images": ("adaptation_more",),
+    "networks from outside, few images of new classes": ("new_classes",),
+}
 _FORMS = {
-    **dict.fromkeys(("mobilenet", "convnext", "signal"), "depthwise"),
+    **dict.fromkeys(("mobilenet", "convnext", "signal", "lite0"), "depthwise"),
     "resnext": "grouped",
     **dict.fromkeys(("resnet", "resnet20", "resnet32", "resnet44", "resnet56"), "dense"),
 }
 """What the convolutions of each architecture are."""
 
 _COLOURS = {"dense": "#1b6ca8", "grouped": "#b8860b", "depthwise": "#7a3b8f"}
+_WIDEST = 2.0
+"""Points that the figure shows; a larger difference stands at its edge, with its number."""
+
 _MARKS = {"dense": "o", "grouped": "s", "depthwise": "^"}
 
 
@@ -61,20 +69,18 @@ def rows(records: Sequence[Comparison], method: str = "refocus", other: str = "p
 
 def sentences(records: Sequence[Comparison]) -> str:
     """Return what the figure says, and what is left against rates that are tuned for kernels or set by layer."""
-    found = rows(records)
+    found, normalized = rows(records), rows(records, method="refocus-normalized")
     words = []
     for regime in dict.fromkeys(row.regime for row in found):
-        own = [row.interval for row in found if row.regime == regime]
-        better, worse = (sum(interval.side == side for interval in own) for side in (1, -1))
-        gains = sum(map(reached, own))
-        span = " to ".join(
-            MEASURES["top1"].shown(pick(value.mean for value in own), signed=True) for pick in (min, max)
-        )
+        own, slowed = ([row.interval for row in some if row.regime == regime] for some in (found, normalized))
         words.append(
             f"* **{regime[0].upper()}{regime[1:]}:** refocusing as published minus plain training at its best rate is "
-            f"{span} points of top-1; the interval excludes zero for the better in {better} and for the worse in "
-            f"{worse} of {len(own)} comparisons, {gains} of them gains of at least {100 * WANTED:g} points."
+            f"{_counted(own)}."
         )
+        if slowed:
+            words[-1] += (
+                f" With kernels at the mean speed of plain training (`gram_scale=normalized`): {_counted(slowed)}."
+            )
     rates = []
     for other, what in (("plain-rates", "two tuned rates"), ("lr_scaled", "one rate for each layer")):
         own = [row.interval for row in rows(records, other=other) if row.study in OUTSIDE]
@@ -83,6 +89,17 @@ def sentences(records: Sequence[Comparison]) -> str:
     if any(row.study in OUTSIDE for row in found):
         words.append(f"* **What is left of it there:** {', and '.join(rates)}, with intervals that exclude zero.")
     return "\n".join(words)
+
+
+def _counted(own: Sequence[Interval]) -> str:
+    """Return differences in words: from where to where, and how many exclude zero on which side."""
+    better, worse = (sum(interval.side == side for interval in own) for side in (1, -1))
+    ends = (MEASURES["top1"].shown(pick(value.mean for value in own), signed=True) for pick in (min, max))
+    return (
+        f"{' to '.join(dict.fromkeys(ends))} points of top-1; the interval excludes zero for the better in {better} "
+        f"and for the worse in {worse} of {len(own)}, {sum(map(reached, own))} of them gains of at least "
+        f"{100 * WANTED:g} points"
+    )
 
 
 def draw(records: Sequence[Comparison], path: Path) -> None:
@@ -106,14 +123,25 @@ def draw(records: Sequence[Comparison], path: Path) -> None:
                 panel.text(0.01, height, regime, transform=panel.get_yaxis_transform(), weight="bold", va="center")
                 height += 1
             interval, colour = row.interval, _COLOURS[row.form]
-            if interval.low is not None and interval.high is not None:
+            mean = factor * interval.mean
+            if abs(mean) > _WIDEST:
+                side = 1 if mean > 0 else -1
+                place, beside = (side * _WIDEST, height), (-8 * side, 0)
+                align = "right" if side > 0 else "left"
+                panel.annotate(
+                    f"{mean:+.2f}", place, beside, textcoords="offset points", ha=align, va="center", color=colour
+                )
+            elif interval.low is not None and interval.high is not None:
                 panel.plot([factor * interval.low, factor * interval.high], [height, height], color=colour)
-            fill = "full" if interval.side else "none"
-            panel.plot([factor * interval.mean], [height], _MARKS[row.form], color=colour, fillstyle=fill)
+            fill, shape = "full" if interval.side else "none", _MARKS[row.form]
+            panel.plot(
+                [max(-_WIDEST, min(mean, _WIDEST))], [height], shape, color=colour, fillstyle=fill, clip_on=False
+            )
             ticks.append((height, f"{row.architecture} ({row.form}), {row.study}"))
             height += 1
         panel.set_yticks(*zip(*ticks, strict=True))
         panel.invert_yaxis()
+        panel.set_xlim(-_WIDEST, _WIDEST)
         panel.set_xlabel(
             "top-1 of refocusing minus plain training, points\n(95 % intervals over seeds; filled marks: zero excluded)"
         )

@@ -59,7 +59,7 @@ LIMITS = """## Limits
 * The networks have less than a million parameters and the images are 64 x 64 or smaller, so that studies with many
   seeds run on two processor cores. Whether a difference, or the lack of one, carries over to large networks and to
   ImageNet is not shown here; the same command answers it there.
-* Networks from outside were adapted to one shift, with 500 images. Noisy labels were not studied.
+* Networks from outside were adapted to one shift, or to the classes of one data set. Noisy labels were not studied.
 * Many contrasts are made. The p-values are corrected within a study and measure, not over all studies.
 """
 
@@ -129,14 +129,15 @@ def chapters(records: Sequence[Comparison]) -> str:
 
 
 def summary(records: Sequence[Comparison], link: str) -> str:
-    """Return what README and home page say: whether the goal was reached, and what follows for the defaults.
+    """Return what README and home page say: whether the goal was reached, what follows, and the findings by regime.
 
     Args:
         records: the studies.
         link: to the index of the results.
     """
     known = {record.name: record for record in records}
-    return f"{verdict(known)} {advice(known)} [All results]({link}).".replace("  ", " ")
+    words = f"{verdict(known)} {advice(known)} [All results]({link}).".replace("  ", " ")
+    return f"{words}\n\n{regimes.sentences(records)}"
 
 
 def pages(records: Sequence[Comparison]) -> dict[str, str]:
