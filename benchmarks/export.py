@@ -29,8 +29,9 @@ import refconv
 from pages import ROOT, replace_part, table as page_table
 from refconv.engine import Recipe, train
 from refconv.exporting import ExportConfig, ExportRecord
-from refconv.exporting.exporting import Evidence, export_opened
+from refconv.exporting.exporting import export_opened
 from refconv.exporting.formats import operations
+from refconv.exporting.inputs import Evidence
 from refconv.models.opening import Opened, open_model
 from refconv.models.run_folder import RunFolder
 from refconv.parametrizations import KernelTransform

@@ -17,8 +17,9 @@ from exported_networks import Boxes, Small, lively, opened
 from refconv.errors import DataError, ModelError, RefconvError, RunError, SettingError
 from refconv.exporting import ExportConfig, export_model_folder
 from refconv.exporting.config import FORMATS
-from refconv.exporting.exporting import Evidence, export_opened
+from refconv.exporting.exporting import export_opened
 from refconv.exporting.formats import _quiet
+from refconv.exporting.inputs import Evidence
 from refconv.models.exported import open_runtime
 from refconv.models.metadata import certificate_hash
 from run_checkpoints import save_run, small_recipe

@@ -20,8 +20,9 @@ from refconv.cli import main
 from refconv.errors import CheckpointError, ModelError, RefconvError, RefconvWarning
 from refconv.exporting import ExportConfig, HubConfig, export_model_folder
 from refconv.exporting.card import Described, metadata
-from refconv.exporting.exporting import Evidence, export_opened
+from refconv.exporting.exporting import export_opened
 from refconv.exporting.hub import _base
+from refconv.exporting.inputs import Evidence
 from refconv.exporting.results import Result, data_name, results_of
 from refconv.measures.judging import share_interval, wilson
 from refconv.models.metadata import certificate_hash

@@ -9,7 +9,8 @@ from torch import nn
 from exported_networks import Boxes, Small, lively, opened
 from refconv.errors import RefconvError
 from refconv.exporting import ExportConfig, HubConfig
-from refconv.exporting.exporting import Evidence, export_opened
+from refconv.exporting.exporting import export_opened
+from refconv.exporting.inputs import Evidence
 from refconv.models.creation import create_model
 
 SIZE = [3, 32, 32]

@@ -14,7 +14,8 @@ from image_folders import two_classes
 from refconv.data import open_data
 from refconv.errors import DataError
 from refconv.exporting import Accuracy, ExportConfig
-from refconv.exporting.exporting import Evidence, export_opened
+from refconv.exporting.exporting import export_opened
+from refconv.exporting.inputs import Evidence
 from refconv.exporting.quantising import _paired
 from refconv.measures.judging import paired_difference
 from refconv.models.exported import open_runtime

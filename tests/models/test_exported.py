@@ -12,7 +12,8 @@ from refconv.cli import main
 from refconv.data import open_data
 from refconv.errors import CheckpointError, ModelError
 from refconv.exporting import ExportConfig
-from refconv.exporting.exporting import Evidence, export_opened
+from refconv.exporting.exporting import export_opened
+from refconv.exporting.inputs import Evidence
 from refconv.models.exported import ExportedModel, open_runtime
 from refconv.models.opening import open_model
 from run_checkpoints import save_run, small_recipe

@@ -56,7 +56,8 @@ def export(
     the unrefocused network. The exit status is 3 if either differs, or if quantisation costs more than two points.
     """
     from refconv.exporting.config import ExportConfig
-    from refconv.exporting.exporting import Evidence, export_opened, hub_options
+    from refconv.exporting.exporting import export_opened, hub_options
+    from refconv.exporting.inputs import Evidence
     from refconv.models.opening import open_model
 
     chosen = {"dynamic_size": dynamic_size, "opset": opset, "half": half, "int8": int8, "calibration": calibration}

@@ -10,42 +10,33 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from refconv.data.preprocessing import Preprocessing
-from refconv.errors import DataError, ModelError, RefconvError, RunError, SettingError, lacks_memory
-from refconv.exporting.checking import TOLERANCE, check_outputs, compared, finite, inputs_of
+from refconv.errors import DataError, RefconvError, RunError, SettingError
+from refconv.exporting.checking import TOLERANCE, check_outputs, compared, finite
 from refconv.exporting.config import HUB, ExportConfig
 from refconv.exporting.formats import operations, opset_of, write
-from refconv.exporting.given import check_class_names, check_size, checked_preprocessing, size_of_images
+from refconv.exporting.given import check_class_names, checked_preprocessing, size_of_images
 from refconv.exporting.hub import HubConfig, layers, loaded, write_hub_folder
+from refconv.exporting.inputs import Evidence, free_axes, generated, inputs_for, of_another_size, shape_in_words
 from refconv.exporting.network import Deployed, check_exportable, with_other_weights
 from refconv.exporting.pushing import check_token, push
 from refconv.exporting.quantising import accuracy_of, quantise
 from refconv.exporting.record import Accuracy, ExportRecord
 from refconv.models.creation import create_model
-from refconv.models.exported import Runtime, as_bytes, as_tuple, open_runtime
+from refconv.models.exported import Runtime, as_tuple, open_runtime
 from refconv.models.metadata import certificate_of, described
 from refconv.models.model_input import of_model
 from refconv.models.opening import Opened, open_model
 from refconv.models.run_folder import AGAIN, held, writing
 from refconv.models.saving import UNCOUNTED
 from refconv.models.sealing import seal
-from refconv.tasks.model_data import data_for, first_samples, preprocessing_of
+from refconv.tasks.model_data import data_for, preprocessing_of
 from refconv.tasks.registry import task_named
 from refconv.tasks.task import Task
 
 _PROGRAMS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
-
-
-@dataclasses.dataclass(frozen=True)
-class Evidence:
-    """What an exported file is checked and calibrated on: data by name, or else samples, or else generated input."""
-
-    data: str | None = None
-    data_dir: str | None = None
-    samples: Any = None  # as the network takes them
 
 
 def export(
@@ -177,16 +168,16 @@ def _as_file(opened: Opened, out: Path, config: ExportConfig, evidence: Evidence
         shape = list(prepares.input_size)
         raise SettingError("is for images", where="with_preprocessing", found=f"samples of shape {shape}")
     calibrating = _calibration(opened, evidence) if config.int8 else None
-    inputs, checked_on = _inputs(opened, task, preprocessing, prepares, evidence, any_size=config.dynamic_size)
-    example = _generated(task, preprocessing, prepares)
+    inputs, checked_on = inputs_for(opened, task, preprocessing, prepares, evidence, any_size=config.dynamic_size)
+    example = generated(task, preprocessing, prepares)
     exact = Deployed(opened.model, task, prepares, softmax=config.softmax)
     exact.look_at(example)
     check_outputs(exact, inputs)
     check_class_names(_given_names(opened), _outputs(opened, exact), task)
     said = _said(opened, preprocessing, config, exact)
-    free = _free_axes(task, preprocessing, config)
+    free = free_axes(task, preprocessing, config)
     if config.dynamic_size and task.prepares_images:
-        inputs.append(_of_another_size(exact, example, free))
+        inputs.append(of_another_size(exact, example, free))
     with tempfile.TemporaryDirectory() as folder:
         first = Path(folder, f"float{out.suffix}") if config.int8 else out
         other = Path(folder, f"other{out.suffix}")
@@ -204,7 +195,7 @@ def _as_file(opened: Opened, out: Path, config: ExportConfig, evidence: Evidence
     return ExportRecord(
         file=str(out), format=config.format, task=task.name, architecture=opened.name, precision=precision,
         bytes=sum(file.stat().st_size for file in files), files=tuple(file.name for file in files),
-        opset=opset_of(out) if config.format == "onnx" else None, takes=_shape_in_words(example, free),
+        opset=opset_of(out) if config.format == "onnx" else None, takes=shape_in_words(example, free),
         gives=tuple(exact.names), left_outside=_left_outside(task, preprocessing, prepares), runtime=runtime.name,
         operations=counted, unrefocused=unrefocused, checked_on=checked_on,
         samples=len(inputs) if task.takes_lists else len(inputs[0]), largest_difference=finite(found.difference),
@@ -226,9 +217,9 @@ def _as_hub_folder(opened: Opened, out: Path, config: ExportConfig, evidence: Ev
     """Write a folder for a hub, load it as its users do, compare, and push it if it computes the same."""
     task = task_named(opened.task)
     preprocessing = _exportable(opened, task, config)
-    inputs, checked_on = _inputs(opened, task, preprocessing, None, evidence)
+    inputs, checked_on = inputs_for(opened, task, preprocessing, None, evidence)
     exact = Deployed(opened.model, task, None)
-    exact.look_at(_generated(task, preprocessing, None))
+    exact.look_at(generated(task, preprocessing, None))
     check_outputs(exact, inputs)
     check_class_names(_given_names(opened), _outputs(opened, exact), task)
     opened = hub.named(_counted(opened, exact, task))
@@ -242,7 +233,7 @@ def _as_hub_folder(opened: Opened, out: Path, config: ExportConfig, evidence: Ev
         record = ExportRecord(
             file=str(out), format=HUB, task=task.name, architecture=opened.name, precision="float32",
             bytes=sum(file.stat().st_size for file in files), files=tuple(file.name for file in files), opset=None,
-            takes=_shape_in_words(inputs[0], {0: "batch"} if len(inputs[0]) > 1 else {}), gives=tuple(exact.names),
+            takes=shape_in_words(inputs[0], {0: "batch"} if len(inputs[0]) > 1 else {}), gives=tuple(exact.names),
             left_outside=_left_outside(task, preprocessing, None), runtime=runtime, operations=layers(network),
             unrefocused=layers(opened.model), checked_on=checked_on,
             samples=len(inputs) if task.takes_lists else len(inputs[0]), largest_difference=finite(found.difference),
@@ -282,43 +273,6 @@ def _other(opened: Opened, *, builds: bool) -> nn.Module:
     return with_other_weights(model)
 
 
-def _free_axes(task: Task, preprocessing: Preprocessing, config: ExportConfig) -> dict[int, str]:
-    free = {} if task.takes_lists else {0: "batch"}
-    if config.dynamic_size or not task.prepares_images:
-        names = ("height", "width") if len(preprocessing.size) == 2 else ("length",)
-        free |= dict(enumerate(names, start=1 if config.with_preprocessing else 2))
-    return free
-
-
-def _generated(task: Task, preprocessing: Preprocessing, prepares: Preprocessing | None) -> Tensor:
-    """Return random input of two samples, or of one where lists are taken."""
-    count = 1 if task.takes_lists else 2
-    shape = (count, *preprocessing.input_size)
-    if prepares is None:
-        found = task.random_samples(shape)
-        return found[0][None] if isinstance(found, list) else found  # type: ignore[no-any-return]  # samples are of Any
-    return as_bytes(torch.rand(shape, generator=torch.Generator().manual_seed(0)))
-
-
-def _of_another_size(network: Deployed, example: Tensor, free: Mapping[int, str]) -> Tensor:
-    """Return random input of another height and width, or length, which both the network and the file have to take."""
-    shape = [length + (axis * 32 if axis in free and axis else 0) for axis, length in enumerate(example.shape)]
-    generator = torch.Generator().manual_seed(0)
-    if example.dtype == torch.uint8:
-        images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
-    else:
-        images = torch.randn(shape, generator=generator)
-    try:
-        with torch.no_grad():
-            network(images)
-    except (RuntimeError, ValueError, AssertionError) as error:
-        if lacks_memory(error):
-            raise
-        what, remedy = "the network takes images of one size", "leave it out"
-        raise ModelError(what, where="dynamic_size", found=str(error).partition("\n")[0], remedy=remedy) from error
-    return images
-
-
 def _given_names(opened: Opened) -> tuple[str, ...]:
     """Return the names of classes that a program gives; those of runs and folders were checked as they were written."""
     return opened.class_names if opened.located is None else ()
@@ -333,42 +287,6 @@ def _counted(opened: Opened, network: Deployed, task: Task) -> Opened:
     if opened.located is not None or task.name in UNCOUNTED:
         return opened
     return dataclasses.replace(opened, arguments={**opened.arguments, "num_classes": _outputs(opened, network)})
-
-
-def _inputs(
-    opened: Opened,
-    task: Task,
-    preprocessing: Preprocessing,
-    prepares: Preprocessing | None,
-    evidence: Evidence,
-    *,
-    any_size: bool = False,
-) -> tuple[list[Tensor], str]:
-    """Return inputs as the file takes them, and in words what they are."""
-    samples, words = evidence.samples, "the given images"
-    why = "no data are recorded with the model; name them by --data, in Python data"
-    if samples is not None:
-        check_size(samples, preprocessing, any_size=any_size or not task.prepares_images)
-        samples = [image.float() for image in samples] if task.takes_lists else samples.float()
-    if samples is None and (evidence.data is not None or opened.recipe is not None):
-        try:
-            data = data_for(opened, evidence.data, root=evidence.data_dir, labelled=False)
-            samples = first_samples(data, task.samples_certified)
-            words = f"{len(samples)} test images of {data.info.name}"
-        except DataError as error:
-            if evidence.data is not None:
-                raise
-            why = f"the recorded data cannot be had: {error}"
-    if samples is None:
-        example = _generated(task, preprocessing, prepares)
-        drawn = inputs_of(list(example) if task.takes_lists else example, takes_lists=task.takes_lists)
-        return drawn, f"generated input ({why})"
-    given = inputs_of(samples, takes_lists=task.takes_lists)
-    if prepares is not None:
-        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (prepares.mean, prepares.std))
-        plain = [images * std + mean for images in given]
-        given = [as_bytes(images.flip(1) if prepares.color_mode == "BGR" else images) for images in plain]
-    return given, words
 
 
 def _calibration(opened: Opened, evidence: Evidence) -> tuple[str, str | None]:
@@ -412,11 +330,6 @@ def _said(opened: Opened, preprocessing: Preprocessing, config: ExportConfig, ne
         preprocessing_inside=config.with_preprocessing,
         outputs=network.names,
     )
-
-
-def _shape_in_words(example: Tensor, free: Mapping[int, str]) -> str:
-    shape = ", ".join(free.get(axis, str(length)) for axis, length in enumerate(example.shape))
-    return f"{str(example.dtype).removeprefix('torch.')} [{shape}]"
 
 
 def _left_outside(task: Task, preprocessing: Preprocessing, prepares: Preprocessing | None) -> str:

@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor, nn
 
-from refconv.errors import CheckpointError, SettingError, in_one_line
+from refconv.errors import CheckpointError, RefconvWarning, SettingError, in_one_line
 from refconv.models.metadata import KEY, InputSettings
 from refconv.models.sealing import check_sealed
 from refconv.records import conformed, parsed_json, type_hints
@@ -63,13 +63,16 @@ def open_runtime(path: Path) -> Runtime:
     """Open a file by the runtime that its name's end stands for."""
     openers = {"onnx": _onnx, "pt2": _pt2, "torchscript": _torchscript, "openvino": _openvino}
     with in_one_line(CheckpointError, "cannot be opened", where=str(path), remedy="export it again"):
-        check_sealed(path)  # which warns
+        sealed = check_sealed(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch.jit warns of its successor
             run, found, name = openers[SUFFIXES[path.suffix]](path)
     if "outputs" not in found:
         what, remedy = "does not say what it takes and gives", "export the model again: refconv export MODEL -o FILE"
         raise CheckpointError(what, where=str(path), expected="a file that refconv export wrote", remedy=remedy)
+    if not sealed:
+        message = f"{path}: written by a version that kept no digest, so that damage cannot be told"
+        warnings.warn(message, RefconvWarning, stacklevel=2)
     return Runtime(run, found, name, said_by_file(found, str(path)))
 
 

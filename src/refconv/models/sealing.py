@@ -8,11 +8,10 @@ weights beside them, such as OpenVINO's ``.bin``, prove these too.
 from __future__ import annotations
 
 import hashlib
-import warnings
 from pathlib import Path
 
 from refconv.digests import CHANGED, DAMAGED
-from refconv.errors import CheckpointError, RefconvWarning
+from refconv.errors import CheckpointError
 from refconv.records import replace_file
 
 NAME = "refconv_sha256"
@@ -32,8 +31,8 @@ def seal(path: Path) -> None:
     replace_file(path, content + _end(path, _digest(path, content)))
 
 
-def check_sealed(path: Path) -> None:
-    """Compare a file with the digest at its end; one without, which an earlier version wrote, is warned of.
+def check_sealed(path: Path) -> bool:
+    """Compare a file with the digest at its end; return whether it has one, which earlier versions did not write.
 
     Raises:
         CheckpointError: if the file is not what was written.
@@ -41,11 +40,11 @@ def check_sealed(path: Path) -> None:
     content = path.read_bytes()
     size = len(_end(path, "0" * _LENGTH))
     whole, end = content[:-size], content[-size:]
-    if end != _end(path, _digest(path, whole)):
-        if NAME.encode() in content[-2 * size :]:
-            raise CheckpointError(DAMAGED, where=str(path), remedy=f"{CHANGED.partition(';')[0]}, or export it again")
-        message = f"{path}: written by a version that kept no digest, so that damage cannot be told"
-        warnings.warn(message, RefconvWarning, stacklevel=3)
+    if end == _end(path, _digest(path, whole)):
+        return True
+    if NAME.encode() in content[-2 * size :]:
+        raise CheckpointError(DAMAGED, where=str(path), remedy=f"{CHANGED.partition(';')[0]}, or export it again")
+    return False
 
 
 def _digest(path: Path, content: bytes) -> str:
