@@ -149,6 +149,9 @@ def test_a_classifier_that_was_started_anew_has_no_measures_with_data(runs, caps
     finished_run(runs / "anew", small_recipe(checkpoint="base", reset_classifier=True))
     assert main(["report", "anew"]) == 0
     assert "anew: weights only; the run started its classifier anew" in capsys.readouterr().err
+    assert main(["report", "anew", "--before", "plain", *QUICK]) == 0  # which knows the classes
+    assert "weights only" not in capsys.readouterr().err
+    assert facts_of(runs / "anew")["samples"] == {"agreement": 40}
 
 
 def test_the_base_can_be_named(runs, capsys):

@@ -54,6 +54,18 @@ def test_predict_of_a_file_is_that_of_the_run(files, tmp_path, capsys, name):
         assert one["probability"] == pytest.approx(other["probability"], rel=1e-3)
 
 
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_samples_of_another_size_are_refused_in_one_line(files, tmp_path, capsys, suffix):
+    file = files / "a.onnx" if suffix == ".onnx" else tmp_path / f"a{suffix}"
+    if not file.is_file():
+        export_opened(open_model(str(files / "run")), file, ExportConfig.for_file(file), Evidence())
+    command = ["eval", str(file), "--data", "digits", "--device", "cpu", "--img-size", "16"]
+    assert main(command) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("refconv: error")]
+    said = "the exported file does not take these samples; expected [1, 8, 8], found [1, 16, 16]; leave --img-size out"
+    assert said in line
+
+
 def test_a_file_of_a_detector_gives_boxes_for_each_image(tmp_path):
     model = lively(Boxes())
     detector = opened(model, "detection", input_size=[3, 12, 16])

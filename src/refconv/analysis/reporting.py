@@ -19,12 +19,16 @@ from refconv.recipe.recipe import Recipe
 
 @dataclass(frozen=True)
 class _Start:
-    """What a run started from; ``pretrained``: whether the reference is a model's name and its weights are meant."""
+    """What a run is compared with: what it started from, or what the user ``named`` in its place.
+
+    ``pretrained``: whether the reference is a model's name and its weights are meant.
+    """
 
     run: Path
     recipe: Recipe
     reference: str
     pretrained: bool
+    named: bool = False
 
 
 def analyses_of(
@@ -80,7 +84,7 @@ def _analysed(
         shown = display(start.run.resolve().name)
         return analyse(couple, asked, display=shown, earlier=earlier, beside=beside, missing=missing)
 
-    missing = None if weights else _no_data(couple, recipe)
+    missing = None if weights else _no_data(couple, None if start.named else recipe)
     if not weights and missing is None:
         own = replace(questions, data=recipe.data, data_dir=questions.data_dir or recipe.data_dir)
         try:
@@ -95,7 +99,7 @@ def _analysed(
 def _start(run: Path, before: str | None) -> _Start:
     recipe = RunFolder(run).recipe()
     if before is not None:
-        return _Start(run, recipe, before, pretrained=True)
+        return _Start(run, recipe, before, pretrained=True, named=True)
     if recipe.checkpoint is not None:
         if not Path(recipe.checkpoint.removeprefix("local-dir:")).exists():
             problem, remedy = "the model that the run started from is not there", "name it by --before"
@@ -122,11 +126,14 @@ def _check_one_base(starts: Sequence[_Start]) -> None:
             raise RunError(problem, where=where, expected=expected, found=other.reference, remedy=remedy)
 
 
-def _no_data(couple: ModelPair, recipe: Recipe) -> str | None:
-    """Return why this pair has no measures with data; None if it can have."""
+def _no_data(couple: ModelPair, recipe: Recipe | None) -> str | None:
+    """Return why this pair has no measures with data, None if it can have; recipe: of the run's own start."""
     classes = [_classes(side) for side in couple.opened]
     known = getattr(couple.opened[0].model, "pretrained_cfg", None) or {}
-    if recipe.reset_classifier or (recipe.pretrained and known.get("num_classes") != classes[0]):
+    anew = recipe is not None and (
+        recipe.reset_classifier or (recipe.pretrained and known.get("num_classes") != classes[0])
+    )
+    if anew:
         return "the run started its classifier anew, so the model before it knows none of these classes"
     if None not in classes and classes[0] != classes[1]:
         return f"the model before has {classes[0]} classes, and the one after {classes[1]}"

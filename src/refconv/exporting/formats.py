@@ -119,8 +119,9 @@ def _write_onnx(
         made.save(path)
     opset = opset_of(path)
     if config.opset is not None and opset != config.opset:
-        what, remedy = "torch cannot write this network in that version", "leave it out, or take a later one"
-        raise SettingError(what, where="opset", expected=str(config.opset), found=str(opset), remedy=remedy)
+        path.unlink()
+        what, remedy = f"torch writes this network in version {opset} only", f"leave it out, or take {opset}"
+        raise SettingError(what, where="opset", found=str(config.opset), remedy=remedy)
 
 
 def _write_openvino(

@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor, nn
 
-from refconv.errors import CheckpointError, RefconvWarning, SettingError, in_one_line
+from refconv.errors import CheckpointError, ModelError, RefconvWarning, SettingError, in_one_line, lacks_memory
 from refconv.models.metadata import KEY, InputSettings
 from refconv.models.sealing import check_sealed
 from refconv.records import conformed, parsed_json, type_hints
@@ -169,8 +169,24 @@ class ExportedModel(nn.Module):
 
     def _outputs(self, samples: Tensor) -> dict[str, Tensor]:
         given = samples.detach().cpu().float().contiguous()
-        found = self.runtime.run(as_bytes(given) if self.takes_bytes else given)
+        try:
+            found = self.runtime.run(as_bytes(given) if self.takes_bytes else given)
+        except Exception as error:  # each runtime has exceptions of its own
+            if lacks_memory(error):
+                raise
+            raise self._refused(given, error) from error
         return {name: value.to(samples.device) for name, value in zip(self.names, found, strict=True)}
+
+    def _refused(self, samples: Tensor, error: Exception) -> ModelError:
+        """Return the error of samples that the file does not take, mostly for their size."""
+        size, found = list(self.runtime.known["preprocessing"].get("input_size") or ()), list(samples.shape[1:])
+        what, remedy = (
+            "the exported file does not take these samples",
+            "leave --img-size out, or export with --dynamic-size",
+        )
+        if found == size:
+            return ModelError(what, where=self.runtime.name, found=str(error).strip().partition("\n")[0])
+        return ModelError(what, where=self.runtime.name, expected=str(size), found=str(found), remedy=remedy)
 
 
 def as_bytes(samples: Tensor) -> Tensor:

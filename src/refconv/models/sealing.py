@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from refconv.digests import CHANGED, DAMAGED
+from refconv.digests import COPY_AGAIN, DAMAGED
 from refconv.errors import CheckpointError
 from refconv.records import replace_file
 
@@ -43,7 +43,7 @@ def check_sealed(path: Path) -> bool:
     if end == _end(path, _digest(path, whole)):
         return True
     if NAME.encode() in content[-2 * size :]:
-        raise CheckpointError(DAMAGED, where=str(path), remedy=f"{CHANGED.partition(';')[0]}, or export it again")
+        raise CheckpointError(DAMAGED, where=str(path), remedy=f"{COPY_AGAIN}, or export it again")
     return False
 
 

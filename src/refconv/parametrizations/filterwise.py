@@ -169,7 +169,8 @@ class LowRank(KernelTransform, settings=LowRankConfig):
 
 def _share(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-        raise SettingError("no share that leaves something", where=name, expected="0 to below 1", found=repr(value))
+        what, expected = "no share of the squared singular values", "0 to below 1, since something has to be left"
+        raise SettingError(what, where=name, expected=expected, found=repr(value))
     return float(value)
 
 
