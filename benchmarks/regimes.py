@@ -36,11 +36,11 @@ _FORMS = {
 }
 """What the convolutions of each architecture are."""
 
-_COLOURS = {"dense": "#1b6ca8", "grouped": "#b8860b", "depthwise": "#7a3b8f"}
+_COLOURS = {"dense": "#1b6ca8", "grouped": "#b8860b", "depthwise": "#7a3b8f", "other": "#555555"}
 _WIDEST = 2.0
 """Points that the figure shows; a larger difference stands at its edge, with its number."""
 
-_MARKS = {"dense": "o", "grouped": "s", "depthwise": "^"}
+_MARKS = {"dense": "o", "grouped": "s", "depthwise": "^", "other": "D"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def rows(records: Sequence[Comparison], method: str = "refocus", other: str = "p
             for architecture in dict.fromkeys(cell.architecture for cell in record.cells):
                 interval = difference(record, architecture, method, other, "top1")
                 if interval is not None:
-                    found.append(Row(regime, record.name, architecture, _FORMS[architecture], interval))
+                    found.append(Row(regime, record.name, architecture, _FORMS.get(architecture, "other"), interval))
     return found
 
 

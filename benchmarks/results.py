@@ -137,7 +137,7 @@ def summary(records: Sequence[Comparison], link: str) -> str:
     """
     known = {record.name: record for record in records}
     words = f"{verdict(known)} {advice(known)} [All results]({link}).".replace("  ", " ")
-    return f"{words}\n\n{regimes.sentences(records)}"
+    return "\n\n".join(filter(None, (words, regimes.sentences(records))))
 
 
 def pages(records: Sequence[Comparison]) -> dict[str, str]:

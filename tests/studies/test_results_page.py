@@ -77,7 +77,9 @@ def test_summary_gives_the_verdict_and_what_follows_from_it(results):
         text = results.summary([comparison(cells, name="main", measures=("top1",))], "results/index.md")
         assert f"**This {verdict}.**" in text
         assert ("No setting of refocusing is therefore recommended" in text) == (gain is plain)
-        assert text.endswith("[All results](results/index.md).")
+        verdict_and_advice, regimes = text.split("\n\n")
+        assert verdict_and_advice.endswith("[All results](results/index.md).")
+        assert regimes.startswith("* **Small networks, the data of the base:** ")
 
 
 def test_records_are_taken_over_and_drawn(results, tmp_path, monkeypatch):
