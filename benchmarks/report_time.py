@@ -75,12 +75,17 @@ def shown(record: dict[str, Any]) -> str:
     found = record["networks"]
     weights = [f"{sum(one['measures'].get(name, 0) for name in WEIGHT_MEASURES):.1f} s" for one in found.values()]
     rows = [("measures of weights", *weights)]
-    for name in DATA_MEASURES:
-        cells = (f"{one['samples'][name]:,}, {one['measures'][name]:.1f} s" for one in found.values())
-        rows.append((f"`{name}`", *cells))
+    rows.extend((f"`{name}`", *(_taken(one, name) for one in found.values())) for name in DATA_MEASURES)
     rows.append(("all", *(f"{one['seconds']:.0f} s" for one in found.values())))
     where = f"torch {record['torch']}, {record['machine']}, one thread, `--seconds {record['bound']:g}`."
     return f"{table(('samples and time', *found), rows)}\n\nThe last row is processor time; {where}"
+
+
+def _taken(network: dict[str, Any], name: str) -> str:
+    """Return samples and time of a measure, or that too little time was left for it."""
+    if name not in network["samples"]:
+        return "left out"
+    return f"{network['samples'][name]:,}, {network['measures'][name]:.1f} s"
 
 
 def main() -> None:
