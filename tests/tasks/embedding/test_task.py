@@ -33,8 +33,8 @@ def recipe(**settings):
 
 @pytest.mark.parametrize("loss", ["triplet", "contrastive", "multi_similarity", "arcface"])
 def test_losses_bring_classes_together(tmp_path, loss):
-    record = train(recipe(loss=loss, epoch_steps=20), tmp_path / "run", show=False)
-    assert record.course.end > record.course.start + 0.05
+    record = train(recipe(loss=loss, epoch_steps=40), tmp_path / "run", show=False)
+    assert record.course.end > record.course.start + 0.15  # 0.28 to 0.51 over three seeds; chance moves it by 0.1
     opened = open_model(str(tmp_path / "run"))
     found = task_named("embedding").evaluate(opened.model, data_for(opened), "test", batch_size=100)
     assert found.recall_at_1 == pytest.approx(record.measures["recall_at_1"], abs=0.01)
