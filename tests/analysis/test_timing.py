@@ -102,6 +102,23 @@ def test_samples_that_are_kept_cost_once_and_trials_of_them_do_not_say_that_othe
     assert clock.now <= 10.5
 
 
+@pytest.mark.parametrize("before", [512, 4096])
+def test_what_another_measure_has_kept_does_not_say_that_further_samples_are_free(monkeypatch, before):
+    clock = Clock(monkeypatch, 0.0, 0.01)
+    known = before
+
+    def measure(max_samples, progress):
+        nonlocal known
+        clock.now += 0.01 * max(max_samples - known, 0)
+        known = max(known, max_samples)
+        return max_samples
+
+    found = timing.within(2.0, measure, 8000, None, grain=32, kept=True, known=before)
+    assert found == timing.rung(found)
+    assert before <= found <= before + 200
+    assert clock.now <= 2.1
+
+
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])
 def test_no_time_is_refused(seconds):
     with pytest.raises(SettingError, match="max_seconds: no time; expected above 0, or None"):

@@ -148,6 +148,12 @@ class KeptBatches:
         first = self._batch(0)
         return 1 if first is None else max(1, len(first[1]))
 
+    @property
+    def known(self) -> int:
+        """The number of first samples about whose batches answers are kept."""
+        said = {number for number, _ in self._said}
+        return sum(len(self._targets[n]) for n in itertools.takewhile(said.__contains__, itertools.count()))
+
     def asked(self) -> Iterator[tuple[Callable[[nn.Module], Answer], Tensor]]:
         """Start a pass that gives a function instead of samples, which returns what a model says about a batch."""
         for number in itertools.count():

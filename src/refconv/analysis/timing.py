@@ -106,7 +106,8 @@ def timed(
             quick = functools.partial(again, **trial) if work else None
             share = 1 / (work(**given.arguments) or 1) if work else 1.0
             grain = getattr(given.arguments.get("batches"), "grain", None) if answers else None
-            how: dict[str, Any] = {} if grain is None else {"grain": grain, "kept": True}
+            known = getattr(given.arguments.get("batches"), "known", 0)
+            how: dict[str, Any] = {} if grain is None else {"grain": grain, "kept": True, "known": known}
             return within(seconds, again, most, progress, trial=quick, share=share, **how)
 
         return measured
@@ -124,12 +125,14 @@ def within(
     share: float = 1.0,
     grain: int = FEWEST,
     kept: bool = False,
+    known: int = 0,
 ) -> R:
     """Take a measure on as many samples as a time allows, about.
 
     ``measure`` is called with ``max_samples`` and ``progress``. ``trial`` does less for each sample, in a ``share`` of
     the time. ``grain``: samples that come together, so that fewer cost as much. ``kept``: what a trial found out about
-    its samples is kept, so that only further ones cost. The fewest samples are taken even if they last longer.
+    its samples is kept, so that only further ones cost; ``known``: of how many first samples it was kept before. The
+    fewest samples are taken even if they last longer.
 
     Raises:
         SettingError: if there is no time, or if ``seconds`` are a :class:`Share` and a trial, which does less than the
@@ -142,8 +145,8 @@ def within(
     if whole <= 0:
         raise _too_long("more time", 0.0)
     cold = _COLD * seconds if math.isinf(whole) else max(_COLD * seconds, _COLD_OF_A_WHOLE * whole)
-    before = (0, 0.0)
-    counts = sorted({max(count, rung(grain)) for count in _TRIALS})
+    before = (known, 0.0)
+    counts = sorted({known + max(count, rung(grain)) for count in _TRIALS})  # what is known would cost nothing
     for count, following in zip(counts, (*counts[1:], counts[-1]), strict=True):
         if max_samples is not None and count >= max_samples:
             return measure(max_samples=max_samples, progress=progress)
@@ -164,7 +167,7 @@ def within(
         if now[1] + (following - count) * each > _SHARE * left:
             break
         before = now
-    if trial is None and rung(fitting) <= count:
+    if trial is None and not known and rung(fitting) <= count:
         return found
     return measure(max_samples=max(rung(fitting), FEWEST), progress=progress)
 
