@@ -67,3 +67,14 @@ def test_models_answer_once_on_whole_batches_whatever_a_measure_takes():
         assert (len(found), passage.cut) == (most or 8, most is not None)
     embedded((model,), Passage(batches))
     assert model.ran == 8
+
+
+def test_known_are_the_first_samples_of_whose_batches_a_model_was_asked():
+    model, batches = nn.Linear(8, 4), KeptBatches(Source())
+    assert batches.known == 0
+    with torch.no_grad():
+        list(scores(Passage(batches, 3), model))  # which asks about two batches of two
+    assert batches.known == 4
+    with torch.no_grad():
+        list(scores(Passage(batches), model))
+    assert batches.known == 8

@@ -147,6 +147,9 @@ def as_tuple(network: Callable[[Tensor], Any]) -> Run:
     return run
 
 
+_OTHER_SIZE = "leave --img-size out, or export with --dynamic-size"
+
+
 class ExportedModel(nn.Module):
     """An exported file as a network: it takes and gives what the network it was made of does.
 
@@ -180,13 +183,10 @@ class ExportedModel(nn.Module):
     def _refused(self, samples: Tensor, error: Exception) -> ModelError:
         """Return the error of samples that the file does not take, mostly for their size."""
         size, found = list(self.runtime.known["preprocessing"].get("input_size") or ()), list(samples.shape[1:])
-        what, remedy = (
-            "the exported file does not take these samples",
-            "leave --img-size out, or export with --dynamic-size",
-        )
+        what = "the exported file does not take these samples"
         if found == size:
             return ModelError(what, where=self.runtime.name, found=str(error).strip().partition("\n")[0])
-        return ModelError(what, where=self.runtime.name, expected=str(size), found=str(found), remedy=remedy)
+        return ModelError(what, where=self.runtime.name, expected=str(size), found=str(found), remedy=_OTHER_SIZE)
 
 
 def as_bytes(samples: Tensor) -> Tensor:
