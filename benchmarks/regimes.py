@@ -20,13 +20,26 @@ from refconv.studies import Comparison
 from refconv.studies.comparison import MEASURES
 from refconv.studies.statistics import Interval
 
-OUTSIDE = ("adaptation", "adaptation_few", "adaptation_more", "new_classes", "subspaces")
+OUTSIDE = (
+    "adaptation",
+    "adaptation_few",
+    "adaptation_more",
+    "adaptation_most",
+    "adaptation_deeper",
+    "corruptions",
+    "corruptions_family",
+    "new_classes",
+    "retraining",
+    "subspaces",
+)
 """Studies of networks that were trained elsewhere; the others use small networks trained here."""
 
 _REGIMES = {
     "small networks, the data of the base": ("main",),
     "networks from outside, few shifted images": ("adaptation", "adaptation_few"),
-    "networks from outside, 5,000 shifted images": ("adaptation_more",),
+    "networks from outside, 5,000 shifted images": ("adaptation_more", "adaptation_deeper"),
+    "networks from outside, 50,000 shifted images": ("adaptation_most",),
+    "networks from outside, 500 corrupted images": ("corruptions",),
     "networks from outside, few images of new classes": ("new_classes",),
 }
 _FORMS = {
