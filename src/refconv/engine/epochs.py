@@ -15,16 +15,15 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from refconv.data import Batch
 from refconv.engine.metrics import Metrics
+from refconv.engine.remembering import load_optimizer
 from refconv.engine.run_record import Course, ValidationPoint, by_field
 from refconv.engine.setup import Setup
 from refconv.engine.start import at_chance, course_from, evaluate_start, exploded, said
 from refconv.engine.stepping import Stepper
 from refconv.errors import CheckpointError, DataError, RunError, TrainingError, in_one_line
-from refconv.gradspace.optimizer import BASE
 from refconv.methods.method import inner_optimizer
 from refconv.models.checkpoint import Checkpoint, load_model_state
 from refconv.models.run_folder import RunFolder, write_whole, writing
@@ -40,22 +39,6 @@ _STEPS_BETWEEN_CHECKS = 10
 """How long losses stay on an accelerator before the processor waits for them; on a CPU there is nothing to wait for."""
 
 _SHORT_STEP = 0.5  #: Seconds; before steps that take longer, the buffers are copied, which costs about a millisecond
-
-
-def _check_remembers(optimizer: Optimizer, checkpoint: Checkpoint, *, where: str) -> None:
-    """Refuse a checkpoint of later than step 0 without a state of the optimizer, where the optimizer keeps one.
-
-    All of timm's and torch's do, but SGD without momentum. The bases of refocusing are no such state.
-
-    Raises:
-        CheckpointError: if it has none.
-    """
-    keeps = any(group.get("momentum", 1) != 0 for group in optimizer.param_groups)
-    kept = any(entry.keys() - {BASE} for entry in checkpoint.optimizer["state"].values())
-    if checkpoint.step and keeps and not kept:
-        what, expected = "the state of the optimizer is empty", f"that of {checkpoint.step} steps"
-        remedy = "copy the file again, or start the run anew"
-        raise CheckpointError(what, where=where, expected=expected, found="none", remedy=remedy)
 
 
 class Loop:
@@ -82,10 +65,9 @@ class Loop:
             with in_one_line(CheckpointError, "does not fit the run", where=str(folder.checkpoint_file)):
                 self.validation = [ValidationPoint.from_dict(point) for point in checkpoint.validation]
                 self.course = None if checkpoint.course is None else Course.from_dict(checkpoint.course)
-                _check_remembers(stepper.optimizer, checkpoint, where=str(folder.checkpoint_file))
-                stepper.optimizer.load_state_dict(checkpoint.optimizer)
                 if stepper.trained_loss is not None and checkpoint.loss is not None:
                     stepper.trained_loss.load_state_dict(checkpoint.loss)
+            load_optimizer(stepper, setup, checkpoint, where=str(folder.checkpoint_file))
             if stepper.average is not None:
                 load_model_state(stepper.average.module, checkpoint.model_ema or {}, where=str(folder.checkpoint_file))
         self._check_interval = 1 if self.processes.device.type == "cpu" else _STEPS_BETWEEN_CHECKS
