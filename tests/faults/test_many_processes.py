@@ -13,7 +13,7 @@ from masked_folders import write_masks
 from refconv.data.scenes import make_scenes
 from refconv.engine import RunRecord
 from refconv.models.checkpoint import Checkpoint
-from run_results import read_metrics
+from run_results import read_metrics, same_result
 from several_processes import processes_that_may_fail, several_processes
 
 pytestmark = pytest.mark.faults
@@ -131,6 +131,22 @@ def test_a_run_goes_on_in_any_number_of_processes(resumed, figures):
     worst = max(distances.values())
     figures("a run goes on in another number of processes", len(pairs), right, worst=worst)
     assert right == len(pairs), distances
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_detectors_are_resumed_exactly(count, tmp_path, figures):
+    """RetinaNet, SSDlite and FCOS: in two processes in kernel space with an average, in three in gradient space."""
+    make_scenes(tmp_path / "data/scenes", train=16, val=2, test=5, size=64, source="digits")
+    several_processes(count, SCRIPT, tmp_path, "heads", seconds=550)
+    runs = sorted((tmp_path / f"heads/{count}").iterdir())
+    assert len(runs) == len(run_many.HEADS)
+    for run in runs:
+        whole, resumed = run / "whole", run / "middle"
+        start = torch.load(whole / "start.pt")
+        assert distance(numbers(load_file(whole / "model/model.safetensors")), numbers(start)) > 0
+        same_result(whole, resumed)
+        assert RunRecord.read(resumed / "record.json").processes == count
+    figures(f"detectors are resumed exactly in {count} processes", len(runs), len(runs))
 
 
 FAILURES = {

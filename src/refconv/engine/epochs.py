@@ -18,7 +18,7 @@ from torch import Tensor
 
 from refconv.data import Batch
 from refconv.engine.metrics import Metrics
-from refconv.engine.remembering import load_optimizer
+from refconv.engine.remembering import last_step_again, load_optimizer
 from refconv.engine.run_record import Course, ValidationPoint, by_field
 from refconv.engine.setup import Setup
 from refconv.engine.start import at_chance, course_from, evaluate_start, exploded, said
@@ -70,6 +70,8 @@ class Loop:
             load_optimizer(stepper, setup, checkpoint, where=str(folder.checkpoint_file))
             if stepper.average is not None:
                 load_model_state(stepper.average.module, checkpoint.model_ema or {}, where=str(folder.checkpoint_file))
+            if self.step and not self.processes.alone:
+                last_step_again(stepper, setup, self.step)
         self._check_interval = 1 if self.processes.device.type == "cpu" else _STEPS_BETWEEN_CHECKS
         self._pending: list[Tensor] = []
         self._step_seconds: list[float] = []

@@ -89,7 +89,7 @@ def _check(stepper: Stepper, setup: Setup, checkpoint: Checkpoint, where: str) -
         raise _incomplete("the state of the optimizer is empty", f"that of {step} steps", "none", where)
     lacking = {one for one, entry in held.items() if one not in empty and not _holds(entry, expected[one])}
     if empty:
-        lacking |= empty & _reached(stepper, setup, step - 1)
+        lacking |= empty & last_step_again(stepper, setup, step)
     if lacking:
         names = {name: parameter for name, parameter in stepper.named_parameters() if parameter in lacking}
         first = next(iter(names))
@@ -129,11 +129,16 @@ def _holds(entry: Entry, expected: Entry) -> bool:
     return all(entry.get(name) == form for name, form in expected.items())
 
 
-def _reached(stepper: Stepper, setup: Setup, number: int) -> set[Tensor]:
-    """Return the parameters that have a gradient in a step of the run."""
-    epoch, first = divmod(number, setup.steps_per_epoch)
+def last_step_again(stepper: Stepper, setup: Setup, step: int) -> set[Tensor]:
+    """Compute the gradients of the last step before a checkpoint, and return the parameters that have one.
+
+    Note [Buckets]: from its second step on, DistributedDataParallel gathers gradients into buckets in the order in
+    which the first step made them, and where one lies decides in which order three or more processes add it up. So a
+    run that goes on in several processes computes a step before it takes one, to end in the same bits.
+    """
+    epoch, first = divmod(step - 1, setup.steps_per_epoch)
     parts = itertools.islice(setup.train_batches(epoch, first), setup.recipe.grad_accum_steps)
-    return stepper.reached(number, list(parts))
+    return stepper.reached(step - 1, list(parts))
 
 
 def _tried(optimizer: Optimizer, group: dict[str, Any], parameter: Tensor, steps: int) -> Entry:

@@ -122,13 +122,13 @@ class Stepper:
             self.average.update(self.model, step=number + 1)
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
-    def _backward(self, number: int, parts: Sequence[Batch], *, exchange: bool = True) -> list[Tensor]:
+    def _backward(self, number: int, parts: Sequence[Batch]) -> list[Tensor]:
         """Compute the gradients of a step anew, and return the losses of its parts."""
         self.optimizer.zero_grad(set_to_none=True)
         losses = []
         for position, ((samples, targets), weight) in enumerate(zip(parts, self._weights(parts), strict=True), start=1):
             seed_numpy(derive_seed("part", self._seed, number, position))
-            with nullcontext() if exchange and position == len(parts) else self._without_exchange():
+            with self._without_exchange() if position < len(parts) else nullcontext():
                 placed = self._place(samples), self._place_targets(targets)
                 loss = self._objective(self._network, *placed)
                 loss = loss / len(parts) if weight is None else loss * weight
@@ -138,11 +138,14 @@ class Stepper:
         return losses
 
     def reached(self, number: int, parts: Sequence[Batch]) -> set[Tensor]:
-        """Return the parameters that have a gradient in the step after ``number`` others, without taking it."""
+        """Return the parameters that have a gradient in the step after ``number`` others, without taking it.
+
+        Weights and buffers stay as they are.
+        """
         owners = (self.model, *filter(None, (self.trained_loss,)))
         before = [(buffer, buffer.clone()) for owner in owners for buffer in owner.buffers()]
         seed_everything(derive_seed("step", self._seed, number, self._processes.rank))
-        self._backward(number, parts, exchange=False)
+        self._backward(number, parts)
         trained = {parameter for group in self.optimizer.param_groups for parameter in group["params"]}
         found = {parameter for parameter in trained if parameter.grad is not None}
         self.optimizer.zero_grad(set_to_none=True)
