@@ -92,6 +92,19 @@ def inherit(names: frozenset[str]) -> None:
     _trusted.update(names)
 
 
+def resuming() -> str:
+    """Return the flags that let a run of this process go on later: its folder names the code that it was given.
+
+    Example:
+        >>> resuming()
+        '--resume'
+        >>> with trusting(everything=True):
+        ...     resuming()
+        '--resume --trust'
+    """
+    return "--resume --trust" if _trusted else "--resume"
+
+
 @contextlib.contextmanager
 def trusting(everything: bool) -> Iterator[None]:
     """Trust every name within the block, if asked to, and forget there what was named before it."""

@@ -29,6 +29,7 @@ from refconv.models.checkpoint import Checkpoint, load_model_state
 from refconv.models.run_folder import RunFolder, write_whole, writing
 from refconv.models.weight_files import snapshot_bytes, some
 from refconv.models.weights import not_finite
+from refconv.named_code import resuming
 from refconv.process.interruption import PATIENCE, Interruption, StoppedError, leave
 from refconv.process.progress import StepDisplay
 from refconv.process.shortage import shortage
@@ -111,7 +112,7 @@ class Loop:
                 for epoch in range(self.step // self.setup.steps_per_epoch, self.stepper.epochs):
                     self._run_epoch(epoch)
             except KeyboardInterrupt:  # a second Ctrl-C
-                remedy = f"the checkpoint of step {self._saved_step} is whole: continue with --resume"
+                remedy = f"the checkpoint of step {self._saved_step} is whole: continue with {resuming()}"
                 what = f"{self._stopped}, without waiting"
                 raise StoppedError(what, where=str(self.folder.path), remedy=remedy) from None
             except DataError as error:
@@ -119,7 +120,7 @@ class Loop:
             except (OSError, MemoryError, RuntimeError) as error:
                 if (lack := shortage(error)) is None:
                     raise
-                remedy = f"{lack.remedy}; the checkpoint of step {self._saved_step} is kept: continue with --resume"
+                remedy = f"{lack.remedy}; the checkpoint of step {self._saved_step} is kept: continue with {resuming()}"
                 what = f"{lack.what} at step {self.step} of {self.total}"
                 raise RunError(what, where=str(self.folder.path), found=lack.found, remedy=remedy) from error
 
@@ -132,7 +133,7 @@ class Loop:
             if self._pending:
                 self._check()
             self._save()
-        kept = f"the checkpoint of step {self._saved_step} is written: continue with --resume"
+        kept = f"the checkpoint of step {self._saved_step} is written: continue with {resuming()}"
         remedy = "; ".join(filter(None, (error.remedy, kept)))
         return DataError(error.what, where=error.where, expected=error.expected, found=error.found, remedy=remedy)
 
@@ -200,13 +201,13 @@ class Loop:
         """Leave in the middle of a step or an evaluation, with a checkpoint of the last whole step if that can be."""
         lost = self.step - self._saved_step
         what = f"{self._stopped}, in the middle of the next one"
-        remedy = f"continue with --resume from the checkpoint of step {self._saved_step}"
+        remedy = f"continue with {resuming()} from the checkpoint of step {self._saved_step}"
         if lost:
             remedy += f"; {lost} steps are lost"
         try:
             if lost and self.processes.alone and self._buffers is not None:
                 self._save(self._buffers)
-                remedy = "the checkpoint is written: continue with --resume"
+                remedy = f"the checkpoint is written: continue with {resuming()}"
         except (RunError, TrainingError) as error:
             what = f"{what}, and {error}"
         finally:
@@ -351,5 +352,5 @@ class Loop:
         """Write a checkpoint, if the last one is older, and leave."""
         if self._saved_step != self.step:
             self._save()
-        remedy = "the checkpoint is written: continue with --resume"
+        remedy = f"the checkpoint is written: continue with {resuming()}"
         raise self.processes.agreed(StoppedError(self._stopped, where=str(self.folder.path), remedy=remedy))

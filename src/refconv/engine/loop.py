@@ -29,6 +29,7 @@ from refconv.models.model_folder import save_model_folder
 from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, write_whole
 from refconv.models.weight_files import read_weights
+from refconv.named_code import resuming
 from refconv.process.distributed import joined
 from refconv.process.interruption import StoppedError
 from refconv.process.progress import StepDisplay
@@ -116,7 +117,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         try:
             return _finish(loop, metrics, shown, begin)
         except KeyboardInterrupt:
-            what, remedy = "stopped after the last step", "the checkpoint is written: finish with --resume"
+            what, remedy = "stopped after the last step", f"the checkpoint is written: finish with {resuming()}"
             raise StoppedError(what, where=str(folder.path), remedy=remedy) from None
 
 

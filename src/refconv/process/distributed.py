@@ -21,6 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from refconv.errors import RefconvError, RunError
+from refconv.named_code import resuming
 
 PATIENCE = timedelta(minutes=30)  #: How long a process waits for the others, such as for a split that one evaluates
 _PR_SET_PDEATHSIG = 1
@@ -163,7 +164,7 @@ def _one_speaks(rank: int) -> Iterator[None]:
         if late:
             what = f"did not answer for {PATIENCE.total_seconds() / 60:g} minutes"
             remedy = "look at what it waits for, such as a disk"
-        remedy += "; the last checkpoint is kept: go on with --resume"
+        remedy += f"; the last checkpoint is kept: go on with {resuming()}"
         raise RunError(f"another process of the run {what}", where=f"process {rank}", remedy=remedy) from error
 
 
