@@ -226,7 +226,7 @@ class Loop:
         if not result.finite:
             raise self.processes.agreed(self._not_finite("the loss", 0))
         self._metrics.write("start", step=0, epoch=0, **result.measures())
-        for line in filter(None, (said(split, result), at_chance(result, self.setup))):
+        for line in filter(None, (said(split, result), result.absurd, at_chance(result, self.setup))):
             self._display.say(line)
 
     def _check(self) -> bool:
