@@ -159,12 +159,14 @@ FAILURES = {
 }
 
 
+@pytest.mark.parametrize("launched", [True, False], ids=["torchrun", "first holds the store"])
 @pytest.mark.parametrize("how", FAILURES)
-def test_all_end_when_one_fails_and_one_line_says_why(how, tmp_path, figures):
+def test_all_end_when_one_fails_and_one_line_says_why(how, launched, tmp_path, figures):
     tried, right = [2, 3], []
     for count in tried:
         folder = tmp_path / str(count)
-        ended = processes_that_may_fail(count, SCRIPT, folder, "failing", how, seconds=240, alone=60)
+        how_long = {"seconds": 240, "alone": 60, "launched": launched}
+        ended = processes_that_may_fail(count, SCRIPT, folder, "failing", how, **how_long)
         lost = 0 if how.startswith("first") else count - 1
         status, own = ended.pop(lost)
         assert all(other == 2 for other, _ in ended), ended
