@@ -15,7 +15,7 @@ from refconv.errors import RunError, SettingError, TrustError
 from refconv.models import builders
 from refconv.models.model_folder import load_model_folder
 from refconv.models.run_folder import writing
-from refconv.named_code import SOURCES, check_trusted, inherit, names_code, trust, trusting
+from refconv.named_code import SOURCES, check_trusted, inherit, names_code, running, trusting
 from refconv.recipe.code import code_of
 from refconv.studies.remote import Errand
 
@@ -173,9 +173,7 @@ def test_runs_elsewhere_trust_what_the_command_trusts():
 @pytest.mark.parametrize(("named", "flags"), [((), "--resume$"), (("my_nets:small",), "--resume --trust$")])
 def test_a_hint_to_resume_names_trust_where_code_was_named(named, flags, tmp_path):
     def fails():
-        with trusting(everything=False), writing(tmp_path):
-            for name in named:
-                trust(name)
+        with running(named), writing(tmp_path):
             raise OSError(28, "No space left on device")
 
     with pytest.raises(RunError, match=flags):

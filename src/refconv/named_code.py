@@ -92,17 +92,31 @@ def inherit(names: frozenset[str]) -> None:
     _trusted.update(names)
 
 
+_running: list[str] = []  #: Code that the recipe of the run names which is trained now
+
+
+@contextlib.contextmanager
+def running(names: Iterable[str]) -> Iterator[None]:
+    """Let hints about the run within the block say that it names this code."""
+    before = list(_running)
+    _running[:] = names
+    try:
+        yield
+    finally:
+        _running[:] = before
+
+
 def resuming() -> str:
-    """Return the flags that let a run of this process go on later: its folder names the code that it was given.
+    """Return the flags that let the run that is trained now go on later: its folder names the code that it was given.
 
     Example:
         >>> resuming()
         '--resume'
-        >>> with trusting(everything=True):
+        >>> with running(["my_nets:small"]):
         ...     resuming()
         '--resume --trust'
     """
-    return "--resume --trust" if _trusted else "--resume"
+    return "--resume --trust" if _running else "--resume"
 
 
 @contextlib.contextmanager
