@@ -29,6 +29,13 @@ PLAIN = {
 }  # fmt: skip
 KERNEL, GRADIENT = {"method": "refocus", "space": "kernel"}, {"method": "refocus", "space": "gradient"}
 NORMS = {"model": "refconv.models.networks:mobilenet_small", "model_kwargs": {"width": 0.25}, "sync_bn": True}
+HEADS = {
+    f"boxes, {head}": {
+        "task": "detection", "model": f"detector:{head}", "backbone": "test_resnet", "img_size": 64, "epochs": 1,
+        "data": "scenes:{data}/scenes", "batch_size": 7, "epoch_steps": 2, "val_split": 0.0, "sync_bn": True,
+    }
+    for head in ("retinanet", "ssdlite", "fcos")
+}  # fmt: skip
 EQUAL = {
     "plain": {},
     "kernel space": {**KERNEL, "start": "kaiming"},
@@ -55,13 +62,7 @@ EQUAL = {
         "task": "segmentation", "model": "run_many:Maps", "data": "masks:{data}/masks", "ignore_index": 2, "lr": 0.1,
         "img_size": None, "batch_size": 4, "epoch_steps": 2, "val_split": 0.0,
     },
-    **{
-        f"boxes, {head}": {
-            "task": "detection", "model": f"detector:{head}", "backbone": "test_resnet", "img_size": 64, "epochs": 1,
-            "data": "scenes:{data}/scenes", "batch_size": 7, "epoch_steps": 2, "val_split": 0.0, "sync_bn": True,
-        }
-        for head in ("retinanet", "ssdlite", "fcos")
-    },
+    **HEADS,
     "unknown values": {
         "task": "regression", "data": "table:{data}/table/values.csv", "batch_size": 8, "val_split": 0.0,
     },
@@ -135,8 +136,8 @@ def equal(folder, out):
 RESUMED = {"epochs": 2, "epoch_steps": 4, "checkpoint_interval": 3, "aug_repeats": 2.0, "re_prob": 0.3, **GRADIENT}
 
 
-def resumed(folder, out):
-    """Train whole, and keep the folder as it was at the checkpoint of step 3, in the middle of an epoch."""
+def keep_middle(out):
+    """Keep from now on the weights that a run begins with, and its folder as it is at the checkpoint of step 3."""
     save = Loop._save
 
     def kept(self, *arguments):
@@ -147,8 +148,25 @@ def resumed(folder, out):
             shutil.copytree(self.folder.path, out / "middle")
 
     Loop._save = kept
+
+
+def resumed(folder, out):
+    """Train whole, and keep the folder as it was at the checkpoint of step 3, in the middle of an epoch."""
+    keep_middle(out)
     note_samples(out, "whole")
     train(recipe(folder, **RESUMED), out / "whole", show=False)
+
+
+def resumed_heads(folder, out):
+    """Train detectors whole, in one of the spaces, and go on from the middle of their last epoch."""
+    save, settings = Loop._save, {"epochs": 2, "epoch_steps": 2, "checkpoint_interval": 3, "hflip": 0.5, "lr": 5e-3}
+    method = GRADIENT if out.name == "3" else {**KERNEL, "model_ema": True}
+    for name, head in HEADS.items():
+        values, place = {**head, **method, **settings}, out / name
+        keep_middle(place)
+        train(recipe(folder, **values), place / "whole", show=False)
+        Loop._save = save
+        train(recipe(folder, **values), place / "middle", resume=True, show=False)
 
 
 def going_on(folder, out):
@@ -210,7 +228,9 @@ def main():
         return
     if count != "1":
         torch.distributed.init_process_group("gloo")
-    {"equal": equal, "resumed": resumed, "going on": going_on}[kind](folder, folder / kind / count)
+    {"equal": equal, "resumed": resumed, "going on": going_on, "heads": resumed_heads}[kind](
+        folder, folder / kind / count
+    )
     if count != "1":
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()

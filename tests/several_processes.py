@@ -25,12 +25,13 @@ def several_processes(count, script, *arguments, seconds=300):
     return [one.stdout for one in done]
 
 
-def processes_that_may_fail(count, script, *arguments, seconds=300, alone=None):
+def processes_that_may_fail(count, script, *arguments, seconds=300, alone=None, launched=True):
     """Run a script in so many new processes; return the exit status of each, negative after a signal, and its output.
 
     They are killed after ``seconds``, and the others ``alone`` seconds after the first that fails; None waits for them.
+    Unless they are ``launched`` as by torchrun, the first process holds the store where they meet.
     """
-    store, environments = _group(count)
+    store, environments = _group(count, launched=launched)
     command = [sys.executable, str(script), *map(str, arguments)]
     with tempfile.TemporaryDirectory() as folder:
         processes = []
@@ -44,13 +45,16 @@ def processes_that_may_fail(count, script, *arguments, seconds=300, alone=None):
     return [(process.returncode, text) for process, text in zip(processes, printed, strict=True)]
 
 
-def _group(count):
+def _group(count, *, launched=True):
     """Return the store where so many processes meet, to be held until they end, and what tells each where it is."""
     store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)  # held by the launcher, as torchrun does
     shared = {
         "MASTER_ADDR": "localhost", "MASTER_PORT": str(store.port), "WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1",
         "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0",
     }  # fmt: skip
+    if not launched:
+        del store, shared["TORCHELASTIC_USE_AGENT_STORE"]  # whose port is free now
+        store = None
     return store, [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
 
 

@@ -11,10 +11,11 @@ import refconv
 from refconv.cli import main
 from refconv.data import opening
 from refconv.engine import Recipe, train
-from refconv.errors import SettingError, TrustError
+from refconv.errors import RunError, SettingError, TrustError
 from refconv.models import builders
 from refconv.models.model_folder import load_model_folder
-from refconv.named_code import SOURCES, check_trusted, inherit, names_code, trusting
+from refconv.models.run_folder import writing
+from refconv.named_code import SOURCES, check_trusted, inherit, names_code, running, trusting
 from refconv.recipe.code import code_of
 from refconv.studies.remote import Errand
 
@@ -167,3 +168,13 @@ def test_runs_elsewhere_trust_what_the_command_trusts():
     check_trusted(["my_nets:small"], where="a run")
     with pytest.raises(TrustError, match="others:small"):
         check_trusted(["others:small"], where="a run")
+
+
+@pytest.mark.parametrize(("named", "flags"), [((), "--resume$"), (("my_nets:small",), "--resume --trust$")])
+def test_a_hint_to_resume_names_trust_where_code_was_named(named, flags, tmp_path):
+    def fails():
+        with running(named), writing(tmp_path):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(RunError, match=flags):
+        fails()

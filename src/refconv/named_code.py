@@ -92,6 +92,33 @@ def inherit(names: frozenset[str]) -> None:
     _trusted.update(names)
 
 
+_running: list[str] = []  #: Code that the recipe of the run names which is trained now
+
+
+@contextlib.contextmanager
+def running(names: Iterable[str]) -> Iterator[None]:
+    """Let hints about the run within the block say that it names this code."""
+    before = list(_running)
+    _running[:] = names
+    try:
+        yield
+    finally:
+        _running[:] = before
+
+
+def resuming() -> str:
+    """Return the flags that let the run that is trained now go on later: its folder names the code that it was given.
+
+    Example:
+        >>> resuming()
+        '--resume'
+        >>> with running(["my_nets:small"]):
+        ...     resuming()
+        '--resume --trust'
+    """
+    return "--resume --trust" if _running else "--resume"
+
+
 @contextlib.contextmanager
 def trusting(everything: bool) -> Iterator[None]:
     """Trust every name within the block, if asked to, and forget there what was named before it."""

@@ -33,11 +33,23 @@ def test_runs_and_analyses_are_told_apart(tmp_path):
             ["recipe.toml", "checkpoint.pt"],
             "the run has not finished; expected a file record.json; refconv train --res",
         ),
+        (
+            ["recipe.toml"],
+            "the run has not finished; .* record.json; without checkpoint.pt nothing brings it back: train",
+        ),
+        (
+            ["recipe.toml", "checkpoint.pt", "model/config.json"],
+            "training has finished, but its record.json is missing; expected a file record.json; refconv train --res",
+        ),
+        (
+            ["checkpoint.pt", "record.json"],
+            "training has finished, but its recipe.toml is missing; .*; the command that trained the run writes it",
+        ),
         (["a/recipe.toml", "a/record.json"], "a folder of runs; name runs in it, such as .*/a$"),
         (["cells/a/1/record.json", "study.toml"], "a folder of runs; name runs in it, such as .*/cells/a/1$"),
         (["notes.txt"], "neither a run nor an analysis; expected record.json or pair.json"),
     ],
-    ids=["unfinished", "folder", "study", "other"],
+    ids=["unfinished", "not to be resumed", "no record", "no recipe", "folder", "study", "other"],
 )
 def test_other_folders_are_refused_with_a_way_out(tmp_path, names, message):
     with pytest.raises(RunError, match=message):

@@ -29,6 +29,8 @@ def test_compare_ends_with_a_table_a_plot_and_a_record(finished):
     assert f"{100 * refocus.intervals['top1'].mean:.2f} (" in shown
     assert "mobilenet: refocus minus plain is " in shown
     assert "11 runs, " in shown
+    assert "\nAgainst the network before training\n" in shown
+    assert "| mobilenet | refocus | top-1" in shown.partition("Against the network before training")[2]
     assert "1/11" in shown
     for name in ("comparison.md", "forest.svg", "forest.png", "study.toml"):
         assert (out / name).stat().st_size > 100

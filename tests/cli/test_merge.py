@@ -63,6 +63,25 @@ def test_merge_says_that_a_model_folder_is_plain_already(tmp_path, capsys):
     assert "plain: is plain already, so there is nothing to merge" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [["merge"], ["eval", "--data", "digits"], ["export", "--format", "onnx"]])
+def test_a_run_without_its_checkpoint_is_said_to_be_one(tmp_path, capsys, command):
+    save_run(tmp_path / "run", small_recipe(), finished=False)
+    (tmp_path / "run/checkpoint.pt").unlink()
+    out = [] if command[0] == "eval" else ["-o", str(tmp_path / "out.onnx")]
+    assert main([command[0], str(tmp_path / "run"), *command[1:], *out]) == 2
+    words = (
+        f"{tmp_path}/run: a run whose checkpoint is missing; expected a file checkpoint.pt, found recipe.toml; begin"
+    )
+    assert f"refconv: error: {words} it again: refconv train --recipe" in capsys.readouterr().err
+
+
+def test_merge_of_a_finished_run_without_checkpoint_names_its_result(tmp_path, capsys):
+    save_run(tmp_path / "run", small_recipe())
+    (tmp_path / "run/checkpoint.pt").unlink()
+    assert main(["merge", str(tmp_path / "run"), "-o", str(tmp_path / "out")]) == 2
+    assert f"its result is plain already: {tmp_path}/run/model" in capsys.readouterr().err
+
+
 def test_merge_refuses_weights_alone(tmp_path, capsys):
     torch.save({"a": torch.zeros(1)}, tmp_path / "a.pth")
     assert main(["merge", str(tmp_path / "a.pth"), "-o", str(tmp_path / "out")]) == 2

@@ -178,7 +178,7 @@ def test_a_copy_of_the_base_is_the_same_base(runs):
 
 
 def test_mistakes_are_one_line(runs, capsys):
-    save_run(runs / "unfinished", small_recipe(checkpoint="base"))
+    save_run(runs / "unfinished", small_recipe(checkpoint="base"), finished=False)
     assert "nowhere: no such folder" in fails(capsys, "nowhere")
     assert "unfinished: the run has not finished" in fails(capsys, "unfinished")
     assert ".: a folder of runs; name runs in it, such as base" in fails(capsys, ".")

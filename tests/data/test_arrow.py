@@ -141,6 +141,11 @@ def test_what_cannot_be_used_is_one_line(datasets, tmp_path):
         save("blind", {"train": usual.remove_columns("img"), "test": usual}):
             "/train: no single column of images; expected one of type Image, found none",
     }  # fmt: skip
+    numbered = tmp_path / "numbered"
+    save("numbered", {"train": usual, "test": usual})
+    columns = numbered / "train/dataset_info.json"
+    columns.write_text(columns.read_text().replace('"cat"', "7"))
+    wrong[f"hf:{numbered}"] = "/train: names of classes are no text; found 7; save it again"
     for name, words in wrong.items():
         with pytest.raises(DataError, match=words):
             open_data(name)

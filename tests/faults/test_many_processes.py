@@ -13,7 +13,7 @@ from masked_folders import write_masks
 from refconv.data.scenes import make_scenes
 from refconv.engine import RunRecord
 from refconv.models.checkpoint import Checkpoint
-from run_results import read_metrics
+from run_results import read_metrics, same_result
 from several_processes import processes_that_may_fail, several_processes
 
 pytestmark = pytest.mark.faults
@@ -133,6 +133,22 @@ def test_a_run_goes_on_in_any_number_of_processes(resumed, figures):
     assert right == len(pairs), distances
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_detectors_are_resumed_exactly(count, tmp_path, figures):
+    """RetinaNet, SSDlite and FCOS: in two processes in kernel space with an average, in three in gradient space."""
+    make_scenes(tmp_path / "data/scenes", train=16, val=2, test=5, size=64, source="digits")
+    several_processes(count, SCRIPT, tmp_path, "heads", seconds=550)
+    runs = sorted((tmp_path / f"heads/{count}").iterdir())
+    assert len(runs) == len(run_many.HEADS)
+    for run in runs:
+        whole, resumed = run / "whole", run / "middle"
+        start = torch.load(whole / "start.pt")
+        assert distance(numbers(load_file(whole / "model/model.safetensors")), numbers(start)) > 0
+        same_result(whole, resumed)
+        assert RunRecord.read(resumed / "record.json").processes == count
+    figures(f"detectors are resumed exactly in {count} processes", len(runs), len(runs))
+
+
 FAILURES = {
     "bad sample": "refconv: a.png: cannot read the image",
     "first bad sample": "refconv: a.png: cannot read the image",
@@ -143,12 +159,14 @@ FAILURES = {
 }
 
 
+@pytest.mark.parametrize("launched", [True, False], ids=["torchrun", "first holds the store"])
 @pytest.mark.parametrize("how", FAILURES)
-def test_all_end_when_one_fails_and_one_line_says_why(how, tmp_path, figures):
+def test_all_end_when_one_fails_and_one_line_says_why(how, launched, tmp_path, figures):
     tried, right = [2, 3], []
     for count in tried:
         folder = tmp_path / str(count)
-        ended = processes_that_may_fail(count, SCRIPT, folder, "failing", how, seconds=240, alone=60)
+        how_long = {"seconds": 240, "alone": 60, "launched": launched}
+        ended = processes_that_may_fail(count, SCRIPT, folder, "failing", how, **how_long)
         lost = 0 if how.startswith("first") else count - 1
         status, own = ended.pop(lost)
         assert all(other == 2 for other, _ in ended), ended

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from faults.entry_points import ENTRIES
+from faults.data_entries import ENTRIES
 from faults.mutants import outcome
 
 pytestmark = pytest.mark.faults

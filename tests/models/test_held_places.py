@@ -1,8 +1,11 @@
 """Of two commands that write to one place at once one wins, and the other ends with one line; nothing is mixed."""
 
+import fcntl
 import hashlib
 import importlib
 import shutil
+import subprocess
+import sys
 
 import pytest
 import timm
@@ -13,7 +16,7 @@ from finished_runs import finished_run
 from refconv.cli import main
 from refconv.errors import RunError
 from refconv.models.model_folder import load_model_folder
-from refconv.models.run_folder import held
+from refconv.models.run_folder import held, locked
 from run_checkpoints import save_run, small_recipe
 from small_studies import TINY, write
 
@@ -180,6 +183,71 @@ def test_a_folder_serves_one_improvement_at_a_time(folder, tmp_path, monkeypatch
     assert status == 2
     assert "out: the folder of the improvement is in use by another process" in said
     assert "stopped here" in line(capsys)
+
+
+def test_a_lock_is_removed_at_the_end_unless_it_is_another_one(tmp_path):
+    run = tmp_path / "run"
+    with locked(run, "run folder"):
+        assert (run / ".lock").is_file()
+    assert not list(run.iterdir())
+    with locked(run, "run folder"):
+        run.rename(tmp_path / "moved")
+        run.mkdir()
+        (run / ".lock").touch()  # of another run
+    assert (run / ".lock").is_file()
+
+
+def test_who_opened_a_lock_before_it_was_removed_does_not_hold_it(tmp_path, monkeypatch):
+    """Three processes: the first removes the lock that the second has opened, while the third makes a new one."""
+    run, flock, ends = tmp_path / "run", fcntl.flock, []
+    first = locked(run, "run folder")
+    third = locked(run, "run folder")
+    first.__enter__()
+
+    def later(fd, operation):
+        if operation & fcntl.LOCK_EX and not ends:
+            ends.append("opened")
+            first.__exit__(None, None, None)
+            third.__enter__()
+        return flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", later)
+    with pytest.raises(RunError, match="run folder is in use by another process"), locked(run, "run folder"):
+        pass
+    assert (run / ".lock").is_file()
+    third.__exit__(None, None, None)
+    assert not list(run.iterdir())
+
+
+@pytest.mark.faults
+def test_processes_that_take_turns_never_hold_a_place_together(tmp_path):
+    """Locks are removed at every turn; who holds one makes a file that nobody else may find."""
+    code = """
+import os, sys, time
+from pathlib import Path
+from refconv.errors import RunError
+from refconv.models.run_folder import locked
+turns, end = 0, time.monotonic() + 8
+while time.monotonic() < end:
+    try:
+        with locked(Path(sys.argv[1]), "run folder"):
+            os.close(os.open(sys.argv[2], os.O_CREAT | os.O_EXCL))
+            os.unlink(sys.argv[2])
+            turns += 1
+    except RunError:
+        pass
+print(turns)
+"""
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code,
+             str(tmp_path / "run"), str(tmp_path / "alone")], stdout=subprocess.PIPE, text=True,
+        )
+        for _ in range(4)
+    ]  # fmt: skip
+    turns = [int(process.communicate()[0] or -1) for process in started]
+    assert all(process.returncode == 0 for process in started)
+    assert sum(turn > 0 for turn in turns) > 1
 
 
 def test_a_place_in_a_new_folder_leaves_no_folder_behind_when_nothing_was_written(tmp_path):

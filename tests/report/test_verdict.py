@@ -219,6 +219,14 @@ def test_a_start_that_was_never_tested_is_said():
     assert "without --samples" in found.result.headline
 
 
+def test_a_start_that_cannot_be_tested_is_said_with_the_reason():
+    anew = "the run started its classifier anew, so the model before it knows none of these classes"
+    (found,) = verdict([pair(after_run=run(), data=None, left_out={"agreement": anew})], []).pairs
+    assert found.result.headline.endswith(f"on the whole split is on record; {anew}")
+    (found,) = verdict([pair(after_run=run(), data=None)], []).pairs
+    assert found.result.headline.endswith("report without --weights, or analyze with --data, tests both")
+
+
 def test_nothing_on_record_is_said():
     found = verdict([pair()], [])
     assert found.pairs[0].result.conclusion == "not known"

@@ -27,15 +27,29 @@ def holds_analysis(folder: Path) -> bool:
     run = RunFolder(folder)
     if run.record_file.is_file() and run.recipe_file.is_file():
         return False
-    if run.recipe_file.is_file() or run.checkpoint_file.is_file():
-        expected, remedy = f"a file {run.record_file.name}", f"refconv train --resume --out {folder}"
-        raise RunError("the run has not finished", where=str(folder), expected=expected, remedy=remedy)
+    if run.is_run:
+        raise _incomplete(run)
     for depth in range(1, _DEPTH + 1):
         inside = sorted(folder.glob("/".join(["*"] * depth + [run.record_file.name])))
         if inside:
             raise RunError("a folder of runs", where=str(folder), remedy=f"name runs in it, such as {inside[0].parent}")
     expected = f"{run.record_file.name} or {FACTS_FILE}"
     raise RunError("neither a run nor an analysis", where=str(folder), expected=expected)
+
+
+def _incomplete(run: RunFolder) -> RunError:
+    """Return the error for a run that lacks its record or its recipe; resuming from its checkpoint writes either."""
+    lost = run.record_file if run.recipe_file.is_file() else run.recipe_file
+    finished = run.record_file.is_file() or run.model_folder.is_dir()  # the model is written before the record
+    what = f"training has finished, but its {lost.name} is missing" if finished else "the run has not finished"
+    expected = f"a file {lost.name}"
+    if not run.checkpoint_file.is_file():
+        remedy = f"without {run.checkpoint_file.name} nothing brings it back: train the run again in another folder"
+    elif lost == run.recipe_file:
+        remedy = "the command that trained the run writes it again, with --resume"
+    else:
+        remedy = f"refconv train --resume --out {run.path}"
+    return RunError(what, where=str(run.path), expected=expected, remedy=remedy)
 
 
 def pair_names(facts: Sequence[PairFacts], folders: Sequence[Path]) -> list[str]:

@@ -17,8 +17,7 @@ COMMANDS = {
     "predict": "Predict on images: classes, boxes, segments, or the restored image.",
     "merge": "Write the plain model of a run's checkpoint as a model folder, and certify that it computes the same.",
     "adopt": "Make weights of your own into a model folder that says what it is: model, task, classes, preprocessing.",
-    "verify": "Compare two models: the same keys, order, shapes, types, flags and classes, and on data the same "
-    "outputs.",
+    "verify": "Check whether two models have the same structure and, on data, the same outputs.",
     "export": "Write a merged network as ONNX, .pt2, TorchScript, OpenVINO IR or a folder for a model hub, and "
     "check it.",
     "bench": "Compare latency and memory of two networks of one structure on this CPU, in torch and in onnxruntime.",

@@ -11,6 +11,7 @@ import typer
 from refconv.cli import options
 from refconv.cli.options import FAILED, PREPROCESSING, REFERENCE, option, switch, with_recipe_flags
 from refconv.cli.saying import say
+from refconv.cli.volume import note
 
 _FILE = "the file to write: .onnx, .pt2, .torchscript or .xml; of the format hub, a folder"
 _FORMAT = "onnx, pt2, torchscript, openvino or hub; default: as FILE says"
@@ -59,6 +60,7 @@ def export(
     from refconv.exporting.exporting import export_opened, hub_options
     from refconv.exporting.inputs import Evidence
     from refconv.models.opening import open_model
+    from refconv.tasks.model_data import doubts
 
     chosen = {"dynamic_size": dynamic_size, "opset": opset, "half": half, "int8": int8, "calibration": calibration}
     inside = {"with_preprocessing": with_preprocessing, "softmax": softmax, "force": force}
@@ -69,6 +71,8 @@ def export(
     }  # fmt: skip
     hub = hub_options(config, {name: value for name, value in given.items() if value})
     opened = open_model(model, pretrained=pretrained, model=like, task=task, flags=flags)
+    for line in doubts(opened):
+        note(line)
     record = export_opened(opened, out, config, Evidence(data, data_dir), hub=hub)
     say(record.to_json() if as_json else str(record), nl=not as_json)
     if not record.holds:

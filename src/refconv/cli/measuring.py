@@ -32,8 +32,8 @@ def eval_(
     data_dir: options.DataFolder = None,
     class_map: options.ClassMapFile = None,
     split: options.SplitName = "test",
-    batch_size: Annotated[int, option("N", "samples per step", min=1)] = 256,
-    workers: Annotated[int, option("N", "processes that decode images", min=0)] = WORKERS,
+    batch_size: Annotated[int, option("N", "samples per step", "--batch-size", "-b", min=1)] = 256,
+    workers: Annotated[int, option("N", "processes that decode images", "--workers", "-j", min=0)] = WORKERS,
     device: options.Device = None,
     amp: Annotated[bool, options.switch("--amp", "compute in bf16 where that is safe")] = False,
     like: options.Like = None,
@@ -50,6 +50,7 @@ def eval_(
     if split not in {"train", "val", "test"}:
         raise SettingError("unknown split", where="--split", expected="train, val or test", found=repr(split))
     from refconv.models.opening import open_model
+    from refconv.models.strides import too_small
     from refconv.process.distributed import choose_device
     from refconv.process.progress import Evaluating
     from refconv.tasks.evaluation import emulated_bf16
@@ -59,7 +60,8 @@ def eval_(
     place = choose_device(device)
     opened = open_model(model, pretrained=True, model=like, task=task, flags=flags, exported=True)
     images = data_for(opened, data, root=data_dir, workers=workers, class_map=class_map)
-    for line in filter(None, (*images.said, emulated_bf16(place, amp))):
+    small = too_small(opened.model, images.info.input_size) if task_named(opened.task).prepares_images else None
+    for line in filter(None, (*images.said, emulated_bf16(place, amp), small)):
         note(line)
     part: Any = split
     settings: dict[str, Any] = {"batch_size": batch_size, "device": place, "amp": amp}
@@ -68,6 +70,8 @@ def eval_(
     if not found.finite:
         remedy = "check the preprocessing and how the weights were trained"
         raise ModelError("its outputs on this data are not finite, so it has no loss", where=model, remedy=remedy)
+    if found.absurd:
+        note(found.absurd)
     say(found.to_json() if as_json else f"{model} on {images.info.name}, {split}: {found}", nl=not as_json)
 
 
@@ -90,6 +94,7 @@ def predict(
     Pictures are written with --out.
     """
     from refconv.models.opening import input_of, open_model
+    from refconv.models.strides import too_small
     from refconv.process.distributed import choose_device
     from refconv.tasks.predicting import image_files, looking_at, pictured, predictions, save_predictions
     from refconv.tasks.registry import task_named
@@ -103,6 +108,8 @@ def predict(
     preprocessing = input_of(opened, pictures=pictures) if task_named(opened.task).prepares_images else None
     if preprocessing is not None:
         note(f"images: {preprocessing}")
+        if (small := too_small(opened.model, preprocessing.input_size)) is not None:
+            note(small)
     found = []
     with _holding(out, "folder of predictions"):
         for file, prediction in predictions(opened, files, device=choose_device(device), threshold=threshold):

@@ -200,7 +200,8 @@ def adopt(
 
 
 _AFTER = "the same; weights files need the other, or --model"
-_EQUAL = "also require equal outputs; without --data, on random input"
+_EQUAL = "equal outputs are required too; without --data they are compared on random input"
+_COMPARED = "also compare outputs, on the test split of this data"
 
 
 @with_recipe_flags(PREPROCESSING)
@@ -208,21 +209,22 @@ def verify(
     flags: Mapping[str, Any],
     before: Annotated[str, typer.Argument(metavar="BEFORE", help=REFERENCE)],
     after: Annotated[str, typer.Argument(metavar="AFTER", help=_AFTER)],
-    data: Annotated[str | None, option("DATA", "compare outputs on this data's test split")] = None,
+    data: Annotated[str | None, option("DATA", _COMPARED)] = None,
     data_dir: options.DataFolder = None,
-    samples: Annotated[int, typer.Option(min=1, help="how many samples to compare outputs on", show_envvar=False)] = 64,
+    samples: Annotated[int, option("N", "samples that outputs are compared on", min=1)] = 64,
     equal: Annotated[bool, switch("--equal", _EQUAL)] = False,
     model: options.Like = None,
     pretrained: options.Pretrained = True,
     as_json: options.Json = False,
 ) -> None:
-    """Compare two models: the same keys, order, shapes, types, flags and classes, and on data the same outputs.
+    """Check whether two models have the same structure and, on data, the same outputs.
 
-    Types are those in the files; loading converts weights to the model's own.
+    The structure is the names of all weights in their order, with shape, type and whether they train, and the classes.
+    Types are those in the files; loading converts weights to the model's own. The values of weights may differ.
 
-    A model's bare name means its pretrained weights and is built with the other one's classes and channels. Refocused
-    models count as the plain ones they merge to. The exit status is 0 if the structure is the same (with --equal: and
-    all outputs were compared and agree), else 3.
+    The exit status is 0 if the structure is the same, else 3; with --equal it is 3 also if outputs differ by more than
+    rounding. A run or checkpoint counts as the plain model it merges to. The bare name of a model means its pretrained
+    weights, and is built with the classes and channels of the other one.
     """
     from refconv.models.opening import open_pair
     from refconv.tasks.model_data import data_for, first_samples, random_input

@@ -242,7 +242,13 @@ def compare(
         say(comparison.to_json(), nl=False)
         return
     _print(pages.results(comparison))
-    for line in (*pages.sentences(comparison), "", *pages.notes(comparison)):
+    for line in pages.sentences(comparison):
+        say(line)
+    if len(gains := pages.gains(comparison)) > 1:
+        say("\nAgainst the network before training")
+        _print(gains)
+        say(pages.GAINS)
+    for line in ("", *pages.notes(comparison)):
         say(line)
     files = [conduct.RECORD_FILE, conduct.PAGE_FILE, *(conduct.PLOT_FILES if comparison.contrasts else ())]
     say(f"\n{folder}: {', '.join(files)}")

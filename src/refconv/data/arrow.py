@@ -92,11 +92,14 @@ def _images(table: Any, where: str) -> ArrowImages:
     numbers = table.select_columns([label]).with_format("numpy")[:][label]
     labels = torch.as_tensor(numbers, dtype=torch.int64).clone()
     names = getattr(features[label], "names", None) or map(str, range(int(labels.max()) + 1 if len(labels) else 0))
+    names = tuple(names)
+    if odd := [name for name in names if not isinstance(name, str)]:
+        raise DataError("names of classes are no text", where=where, found=f"{odd[0]!r:.40}", remedy="save it again")
     if not len(labels) or int(labels.min()) < 0:
         what = "samples without a class" if len(labels) else "no samples"
         raise DataError(what, where=where, expected="a class for every sample", remedy="filter the data set")
     content = table.select_columns([image]).cast_column(image, ImageColumn(decode=False)).with_format(None)
-    return ArrowImages(where, content, image, labels, tuple(names))
+    return ArrowImages(where, content, image, labels, names)
 
 
 def _only(where: str, what: str, names: list[str]) -> str:

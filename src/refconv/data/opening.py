@@ -40,7 +40,7 @@ from refconv.data.sources import SOURCES, Source, cache_folder
 from refconv.data.splits import HELD_OUT, Parts, held_out
 from refconv.data.tables import open_table
 from refconv.data.targets import CLASSES, Wanted
-from refconv.errors import DataError
+from refconv.errors import DataError, in_one_line
 
 PREFIXES = ("torch", "hfds")
 STREAMS = ("wds", "tfds", "hfids")
@@ -357,15 +357,15 @@ def _timm_images(name: str, root: str | None, *, val_split: float) -> Parts[Timm
         what = "a streaming data set: its samples cannot be read by index, so a run could not be resumed exactly"
         remedy = "shards on a disk are read as wds:PATH, data sets that were saved as hf:PATH"
         raise DataError(what, where=name, expected="folder:PATH, torch/NAME or hfds/NAME", remedy=remedy)
-    train = TimmImages(name, _opened(name, root, "train"))
+    train = _opened(name, root, "train")
     info = getattr(getattr(train._reader, "dataset", None), "info", None)
     splits = tuple(getattr(info, "splits", None) or ("train", "validation"))
     val, test = held_out(splits, where=name, val_split=val_split)
-    validated = None if val is None else TimmImages(name, _opened(name, root, val))
-    return Parts(train, validated, TimmImages(name, _opened(name, root, test)))
+    validated = None if val is None else _opened(name, root, val)
+    return Parts(train, validated, _opened(name, root, test))
 
 
-def _opened(name: str, root: str | None, split: str) -> Any:
+def _opened(name: str, root: str | None, split: str) -> TimmImages:
     prefix, _, rest = name.partition("/")
     if prefix.lower() == "hfds" and importlib.util.find_spec("datasets") is None:
         what, remedy = "needs a package that is not installed", "pip install datasets"
@@ -373,12 +373,10 @@ def _opened(name: str, root: str | None, split: str) -> Any:
     torchvision = prefix.lower() == "torch"
     download = torchvision and rest.lower() in _DOWNLOADED
     place = str(cache_folder()) if torchvision and root is None else root
-    try:
-        return create_dataset(name, root=place, split=split, download=download)
-    # What torchvision, urllib and datasets raise for unknown names, missing files and missing networks.
-    except (OSError, RuntimeError, ValueError, AssertionError, TypeError) as error:
-        found, remedy = f"{type(error).__name__}: {error}", "check the name, the network and the folder of the data"
-        raise DataError(f"timm cannot open its split {split!r}", where=name, found=found, remedy=remedy) from error
+    # torchvision, urllib and datasets raise anything for unknown names, missing or damaged files and missing networks.
+    remedy = "check the name, the network and the folder of the data"
+    with in_one_line(DataError, f"timm cannot open its split {split!r}", where=name, remedy=remedy):
+        return TimmImages(name, create_dataset(name, root=place, split=split, download=download))
 
 
 def _labels(name: str, dataset: Any, reader: Any) -> Tensor:

@@ -15,21 +15,21 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from refconv.data import Batch
 from refconv.engine.metrics import Metrics
+from refconv.engine.remembering import last_step_again, load_optimizer
 from refconv.engine.run_record import Course, ValidationPoint, by_field
 from refconv.engine.setup import Setup
 from refconv.engine.start import at_chance, course_from, evaluate_start, exploded, said
 from refconv.engine.stepping import Stepper
 from refconv.errors import CheckpointError, DataError, RunError, TrainingError, in_one_line
-from refconv.gradspace.optimizer import BASE
 from refconv.methods.method import inner_optimizer
 from refconv.models.checkpoint import Checkpoint, load_model_state
 from refconv.models.run_folder import RunFolder, write_whole, writing
 from refconv.models.weight_files import snapshot_bytes, some
 from refconv.models.weights import not_finite
+from refconv.named_code import resuming
 from refconv.process.interruption import PATIENCE, Interruption, StoppedError, leave
 from refconv.process.progress import StepDisplay
 from refconv.process.shortage import shortage
@@ -40,22 +40,6 @@ _STEPS_BETWEEN_CHECKS = 10
 """How long losses stay on an accelerator before the processor waits for them; on a CPU there is nothing to wait for."""
 
 _SHORT_STEP = 0.5  #: Seconds; before steps that take longer, the buffers are copied, which costs about a millisecond
-
-
-def _check_remembers(optimizer: Optimizer, checkpoint: Checkpoint, *, where: str) -> None:
-    """Refuse a checkpoint of later than step 0 without a state of the optimizer, where the optimizer keeps one.
-
-    All of timm's and torch's do, but SGD without momentum. The bases of refocusing are no such state.
-
-    Raises:
-        CheckpointError: if it has none.
-    """
-    keeps = any(group.get("momentum", 1) != 0 for group in optimizer.param_groups)
-    kept = any(entry.keys() - {BASE} for entry in checkpoint.optimizer["state"].values())
-    if checkpoint.step and keeps and not kept:
-        what, expected = "the state of the optimizer is empty", f"that of {checkpoint.step} steps"
-        remedy = "copy the file again, or start the run anew"
-        raise CheckpointError(what, where=where, expected=expected, found="none", remedy=remedy)
 
 
 class Loop:
@@ -82,12 +66,13 @@ class Loop:
             with in_one_line(CheckpointError, "does not fit the run", where=str(folder.checkpoint_file)):
                 self.validation = [ValidationPoint.from_dict(point) for point in checkpoint.validation]
                 self.course = None if checkpoint.course is None else Course.from_dict(checkpoint.course)
-                _check_remembers(stepper.optimizer, checkpoint, where=str(folder.checkpoint_file))
-                stepper.optimizer.load_state_dict(checkpoint.optimizer)
                 if stepper.trained_loss is not None and checkpoint.loss is not None:
                     stepper.trained_loss.load_state_dict(checkpoint.loss)
+            load_optimizer(stepper, setup, checkpoint, where=str(folder.checkpoint_file))
             if stepper.average is not None:
                 load_model_state(stepper.average.module, checkpoint.model_ema or {}, where=str(folder.checkpoint_file))
+            if self.step and not self.processes.alone:
+                last_step_again(stepper, setup, self.step)
         self._check_interval = 1 if self.processes.device.type == "cpu" else _STEPS_BETWEEN_CHECKS
         self._pending: list[Tensor] = []
         self._step_seconds: list[float] = []
@@ -127,7 +112,7 @@ class Loop:
                 for epoch in range(self.step // self.setup.steps_per_epoch, self.stepper.epochs):
                     self._run_epoch(epoch)
             except KeyboardInterrupt:  # a second Ctrl-C
-                remedy = f"the checkpoint of step {self._saved_step} is whole: continue with --resume"
+                remedy = f"the checkpoint of step {self._saved_step} is whole: continue with {resuming()}"
                 what = f"{self._stopped}, without waiting"
                 raise StoppedError(what, where=str(self.folder.path), remedy=remedy) from None
             except DataError as error:
@@ -135,7 +120,7 @@ class Loop:
             except (OSError, MemoryError, RuntimeError) as error:
                 if (lack := shortage(error)) is None:
                     raise
-                remedy = f"{lack.remedy}; the checkpoint of step {self._saved_step} is kept: continue with --resume"
+                remedy = f"{lack.remedy}; the checkpoint of step {self._saved_step} is kept: continue with {resuming()}"
                 what = f"{lack.what} at step {self.step} of {self.total}"
                 raise RunError(what, where=str(self.folder.path), found=lack.found, remedy=remedy) from error
 
@@ -148,7 +133,7 @@ class Loop:
             if self._pending:
                 self._check()
             self._save()
-        kept = f"the checkpoint of step {self._saved_step} is written: continue with --resume"
+        kept = f"the checkpoint of step {self._saved_step} is written: continue with {resuming()}"
         remedy = "; ".join(filter(None, (error.remedy, kept)))
         return DataError(error.what, where=error.where, expected=error.expected, found=error.found, remedy=remedy)
 
@@ -216,13 +201,13 @@ class Loop:
         """Leave in the middle of a step or an evaluation, with a checkpoint of the last whole step if that can be."""
         lost = self.step - self._saved_step
         what = f"{self._stopped}, in the middle of the next one"
-        remedy = f"continue with --resume from the checkpoint of step {self._saved_step}"
+        remedy = f"continue with {resuming()} from the checkpoint of step {self._saved_step}"
         if lost:
             remedy += f"; {lost} steps are lost"
         try:
             if lost and self.processes.alone and self._buffers is not None:
                 self._save(self._buffers)
-                remedy = "the checkpoint is written: continue with --resume"
+                remedy = f"the checkpoint is written: continue with {resuming()}"
         except (RunError, TrainingError) as error:
             what = f"{what}, and {error}"
         finally:
@@ -241,7 +226,7 @@ class Loop:
         if not result.finite:
             raise self.processes.agreed(self._not_finite("the loss", 0))
         self._metrics.write("start", step=0, epoch=0, **result.measures())
-        for line in filter(None, (said(split, result), at_chance(result, self.setup))):
+        for line in filter(None, (said(split, result), result.absurd, at_chance(result, self.setup))):
             self._display.say(line)
 
     def _check(self) -> bool:
@@ -367,5 +352,5 @@ class Loop:
         """Write a checkpoint, if the last one is older, and leave."""
         if self._saved_step != self.step:
             self._save()
-        remedy = "the checkpoint is written: continue with --resume"
+        remedy = f"the checkpoint is written: continue with {resuming()}"
         raise self.processes.agreed(StoppedError(self._stopped, where=str(self.folder.path), remedy=remedy))

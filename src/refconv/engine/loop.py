@@ -28,13 +28,15 @@ from refconv.models.creation import completed
 from refconv.models.model_folder import save_model_folder
 from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, write_whole
+from refconv.models.strides import too_small
 from refconv.models.weight_files import read_weights
+from refconv.named_code import resuming, running
 from refconv.process.distributed import joined
 from refconv.process.interruption import StoppedError
 from refconv.process.progress import StepDisplay
 from refconv.process.volume import quiet
 from refconv.process.workers import leave_if_imported
-from refconv.recipe.code import trust_named
+from refconv.recipe.code import code_of, trust_named
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import Certificate, plain_state_dict
 from refconv.tasks.evaluation import emulated_bf16
@@ -74,7 +76,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
     check_installed(recipe.log)
     method = method_of(recipe)
     folder = RunFolder(out)
-    with joined(recipe.device) as processes, _reproducible(recipe), ExitStack() as stack:
+    with running(code_of(recipe)), joined(recipe.device) as processes, _reproducible(recipe), ExitStack() as stack:
         stack.enter_context(workers_kept(processes.device))
         if processes.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(processes.device)
@@ -107,6 +109,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         warnings = () if loop.step else (
             random_bases(method), setup.task.warning(setup.model, recipe), _alone(setup),
             emulated_bf16(processes.device, recipe.amp),
+            too_small(setup.model, setup.info.input_size) if setup.task.prepares_images else None,
         )  # fmt: skip
         for line in (*setup.data.said, *filter(None, warnings)):
             shown.say(line)
@@ -116,7 +119,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         try:
             return _finish(loop, metrics, shown, begin)
         except KeyboardInterrupt:
-            what, remedy = "stopped after the last step", "the checkpoint is written: finish with --resume"
+            what, remedy = "stopped after the last step", f"the checkpoint is written: finish with {resuming()}"
             raise StoppedError(what, where=str(folder.path), remedy=remedy) from None
 
 

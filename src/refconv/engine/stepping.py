@@ -12,7 +12,7 @@ from __future__ import annotations
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -100,6 +100,10 @@ class Stepper:
         """Return whether a step begins a new round."""
         return number in self._round_starts
 
+    def steps_of_round(self, taken: int) -> int:
+        """Return how many of the steps that were taken belong to the last round."""
+        return taken - max((start for start in self._round_starts if start < taken), default=0)
+
     def step(self, number: int, parts: Sequence[Batch]) -> Tensor:
         """Take one step, after ``number`` others, and return its loss, on the device and not waited for.
 
@@ -110,6 +114,16 @@ class Stepper:
         self._set_rates(number)
         if number in self._round_starts:
             self._new_round(self.model, self.optimizer)
+        losses = self._backward(number, parts)
+        if self._clip is not None:
+            self._clip()
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.model, step=number + 1)
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def _backward(self, number: int, parts: Sequence[Batch]) -> list[Tensor]:
+        """Compute the gradients of a step anew, and return the losses of its parts."""
         self.optimizer.zero_grad(set_to_none=True)
         losses = []
         for position, ((samples, targets), weight) in enumerate(zip(parts, self._weights(parts), strict=True), start=1):
@@ -121,12 +135,29 @@ class Stepper:
                 with statistics_kept(self.model) if self._recomputes else nullcontext():
                     torch.autograd.backward(loss)
             losses.append(loss.detach())
-        if self._clip is not None:
-            self._clip()
-        self.optimizer.step()
-        if self.average is not None:
-            self.average.update(self.model, step=number + 1)
-        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        return losses
+
+    def reached(self, number: int, parts: Sequence[Batch]) -> set[Tensor]:
+        """Return the parameters that have a gradient in the step after ``number`` others, without taking it.
+
+        Weights and buffers stay as they are.
+        """
+        owners = (self.model, *filter(None, (self.trained_loss,)))
+        before = [(buffer, buffer.clone()) for owner in owners for buffer in owner.buffers()]
+        seed_everything(derive_seed("step", self._seed, number, self._processes.rank))
+        self._backward(number, parts)
+        trained = {parameter for group in self.optimizer.param_groups for parameter in group["params"]}
+        found = {parameter for parameter in trained if parameter.grad is not None}
+        self.optimizer.zero_grad(set_to_none=True)
+        for buffer, value in before:
+            buffer.copy_(value)
+        return found
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield all parameters by name: those of the model, then those that the loss itself trains."""
+        yield from self.model.named_parameters()
+        if self.trained_loss is not None:
+            yield from self.trained_loss.named_parameters(prefix="loss")
 
     def end_epoch(self) -> None:
         """Let an optimizer that keeps slow weights, timm's Lookahead, put them in place, as timm's training does.

@@ -19,7 +19,7 @@ from refconv.data import DataInfo
 from refconv.data.preprocessing import MOST_OUTPUTS, Preprocessing
 from refconv.digests import COPY_AGAIN, with_digest
 from refconv.errors import CheckpointError, RecipeError, RunError
-from refconv.models.run_folder import write_whole
+from refconv.models.run_folder import RunFolder, write_whole
 from refconv.models.weight_files import missing, read_checkpoint_file
 from refconv.recipe.recipe import Recipe
 from refconv.records import conformed, type_hints
@@ -60,7 +60,8 @@ class Checkpoint:
     def load(cls, path: Path) -> Checkpoint:
         """Read a checkpoint, all tensors on the CPU."""
         if not path.is_file():
-            raise missing(path)
+            run = RunFolder(path)
+            raise run.without_checkpoint() if run.is_run else missing(path)
         content = read_checkpoint_file(path)
         fields = dataclasses.fields(cls)
         needed = {field.name for field in fields if field.default is dataclasses.MISSING}

@@ -17,6 +17,7 @@ from refconv.models.creation import ModelSpec, create_model, restore
 from refconv.models.exported import SUFFIXES, ExportedModel, open_runtime, stated_by_file
 from refconv.models.model_folder import LOCAL, Located, load_model_folder, locate, read_config
 from refconv.models.model_input import NOTHING, channels_of, of_builder, of_folder, of_weights, stated_by
+from refconv.models.run_folder import RunFolder
 from refconv.models.weight_files import missing
 from refconv.models.weights import dtypes_in
 from refconv.process.randomness import derive_seed, seeded
@@ -114,6 +115,8 @@ def input_of(opened: Opened, *, pictures: bool = True) -> Preprocessing:
 def _open(reference: str, *, pretrained: bool, model: str | None, like: Opened | None) -> Opened:
     found = locate(reference)
     if found is not None and found.path.is_dir() and found.kind == "weights":
+        if (run := RunFolder(found.path)).is_run:
+            raise run.without_checkpoint()
         expected, remedy = "a file checkpoint.pt, model/ or config.json", "give the file itself"
         raise CheckpointError("neither a run nor a model folder", where=reference, expected=expected, remedy=remedy)
     if found is not None:

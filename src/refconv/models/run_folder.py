@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 
-from refconv.errors import RefconvError, RunError
-from refconv.named_code import check_trusted
+from refconv.errors import CheckpointError, RefconvError, RunError
+from refconv.named_code import check_trusted, resuming
 from refconv.process.shortage import remedy_for
 from refconv.recipe.code import code_of
 from refconv.recipe.recipe import Recipe
@@ -17,7 +18,6 @@ from refconv.records import replace_file
 
 LOCK_FILE = ".lock"
 AGAIN = "give the same command again"
-RESUME = "continue with --resume"  #: What is to be done once a run can write again
 
 
 class RunFolder:
@@ -54,7 +54,10 @@ class RunFolder:
                     raise self._nothing_to_resume()
                 if not resume and present:
                     found = ", ".join(present[:4]) + (", ..." if len(present) > 4 else "")
-                    what, remedy = "the run folder exists already", "continue it with --resume, or give another folder"
+                    what, remedy = (
+                        "the run folder exists already",
+                        f"continue it with {resuming()}, or give another folder",
+                    )
                     raise RunError(what, where=str(self.path), found=found, remedy=remedy)
                 begun = not resume
                 yield
@@ -95,6 +98,20 @@ class RunFolder:
         expected, remedy = f"a file {self.checkpoint_file.name}", "start the run without --resume"
         return RunError("nothing to resume", where=str(self.path), expected=expected, found=found, remedy=remedy)
 
+    @property
+    def is_run(self) -> bool:
+        """Whether a run has left something here, be it whole or not."""
+        return any(file.is_file() for file in (self.recipe_file, self.checkpoint_file, self.record_file))
+
+    def without_checkpoint(self) -> CheckpointError:
+        """Return the error for a run whose checkpoint is needed and not there."""
+        expected, found = f"a file {self.checkpoint_file.name}", ", ".join(self._present()[:4])
+        remedy = f"begin it again: refconv train --recipe {self.recipe_file} --out FOLDER"
+        if self.model_folder.is_dir():
+            remedy = f"its result is plain already: {self.model_folder}"
+        what = "a run whose checkpoint is missing"
+        return CheckpointError(what, where=str(self.path), expected=expected, found=found, remedy=remedy)
+
     def recipe_to_resume(self) -> Path:
         """Return the recipe with which the run here goes on."""
         if not self.recipe_file.is_file():
@@ -114,7 +131,7 @@ def locked(folder: Path, what: str) -> Iterator[None]:
 
     The lock is the operating system's: it ends with the process, however that ends, and forked children do not hold it.
     """
-    with _held(folder / LOCK_FILE, folder, what, RESUME):
+    with _held(folder / LOCK_FILE, folder, what):
         yield
 
 
@@ -122,24 +139,29 @@ def locked(folder: Path, what: str) -> Iterator[None]:
 def held(path: Path, what: str, *, force: bool) -> Iterator[None]:
     """Hold a file or folder that is about to be written; without ``force`` there must be none.
 
-    The lock stands beside it and is removed at the end. What is checked before work begins may have changed when the
-    work is done: two processes that write to one place take turns here, and the second one finds the first one's.
+    The lock stands beside it. What is checked before work begins may have changed when the work is done: two processes
+    that write to one place take turns here, and the second one finds the first one's.
     """
     place = path.resolve()
     lock, made = place.with_name(f".{place.name}{LOCK_FILE}"), not place.parent.exists()
-    with _held(lock, path, what, AGAIN):
-        try:
+    try:
+        with _held(lock, path, what, AGAIN):
             check_unused(path, force=force)
             yield
-        finally:
-            with suppress(OSError):  # Windows keeps the file of a held lock
-                lock.unlink()
-                if made:
-                    place.parent.rmdir()  # if nothing was written into it
+    finally:
+        if made:
+            with suppress(OSError):  # something was written into it
+                place.parent.rmdir()
 
 
 @contextmanager
-def _held(file: Path, path: Path, what: str, then: str) -> Iterator[None]:
+def _held(file: Path, path: Path, what: str, then: str | None = None) -> Iterator[None]:
+    """Hold a lock, whose file is removed at the end.
+
+    Note [Removing a lock]: the file goes while the lock is held, and only if it is still the one that was locked: the
+    folder may have been moved, and another run begun in its place. A process that had opened it before and gets the
+    lock afterwards finds that its file has no name any more, and begins again (filelock from 4.0 on).
+    """
     from filelock import FileLock, Timeout  # help must not wait for it
 
     lock = FileLock(file, timeout=0, thread_local=False)
@@ -151,18 +173,24 @@ def _held(file: Path, path: Path, what: str, then: str) -> Iterator[None]:
             noun = "folder" if "folder" in what else "file"
             what, remedy = f"the {what} is in use by another process", f"wait for it, or give another {noun}"
             raise RunError(what, where=str(path), remedy=remedy) from error
+        own = file.stat()
     try:
         yield
     finally:
+        with suppress(OSError):  # Windows keeps the file of a held lock, and a disk that has become read-only every one
+            # Without locks of the system, as on some network disks, the file itself is the lock.
+            if type(lock) is FileLock and os.path.samestat(own, file.stat()):
+                file.unlink()
         lock.release()
 
 
 @contextmanager
-def writing(path: Path, then: str = RESUME) -> Iterator[None]:
-    """Turn a failure to write into one line that says what is still whole, and what to do ``then``."""
+def writing(path: Path, then: str | None = None) -> Iterator[None]:
+    """Turn a failure to write into one line that says what is still whole, and what to do ``then``: resume the run."""
     try:
         yield
     except OSError as error:
+        then = then or f"continue with {resuming()}"
         advice = remedy_for(error) or "make room"
         remedy = f"what was written before is whole: {advice}, then {then}"
         if isinstance(error, FileNotFoundError):
@@ -180,7 +208,7 @@ def check_unused(path: Path, *, force: bool) -> None:
         raise RunError("exists already", where=str(path), remedy=remedy)
 
 
-def write_whole(path: Path, content: bytes | memoryview, *, then: str = RESUME) -> None:
+def write_whole(path: Path, content: bytes | memoryview, *, then: str | None = None) -> None:
     """Write a file so that, whatever happens, either the old or the new content is there; ``then`` as in `writing`."""
     with writing(path, then):
         replace_file(path, content)

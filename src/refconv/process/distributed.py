@@ -9,18 +9,24 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import os
+import shutil
 import signal
+import socket
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
 
 from refconv.errors import RefconvError, RunError
+from refconv.named_code import resuming
 
 PATIENCE = timedelta(minutes=30)  #: How long a process waits for the others, such as for a split that one evaluates
 _PR_SET_PDEATHSIG = 1
@@ -138,21 +144,23 @@ def _one_speaks(rank: int) -> Iterator[None]:
     """Let the process that fails say why, and others that therefore lose it end without a word.
 
     If it was killed and could not, one of the others says that it is gone. Who speaks is decided in the store, which
-    torchrun holds. Where the first process holds it itself, and is gone, the second one speaks.
+    torchrun holds. Without torchrun the first process holds it and takes it along when it ends. Then a folder of
+    temporary files decides, where all are on one machine; else the second process speaks where the store is gone.
 
     Raises:
         RunError: in the one process that says so.
         SystemExit: in those that end without a word.
     """
-    store = dist.distributed_c10d.PrefixStore("refconv", dist.distributed_c10d._get_default_store())
+    store = PrefixStore("refconv", dist.distributed_c10d._get_default_store())
     store.set_timeout(_STORE_PATIENCE)
+    folder = _folder_of_all(store, rank)
     try:
         yield
     except BaseException as error:
         lost = _is_lost(error)
         try:
-            mine = store.add("spoken", 1) == 1
-        except RuntimeError:  # the store is gone
+            mine = store.add("spoken", 1) == 1 if folder is None else _made(folder / "spoken")
+        except (OSError, RuntimeError):  # the store is gone
             mine = rank == 1
         if not lost:
             raise
@@ -163,8 +171,44 @@ def _one_speaks(rank: int) -> Iterator[None]:
         if late:
             what = f"did not answer for {PATIENCE.total_seconds() / 60:g} minutes"
             remedy = "look at what it waits for, such as a disk"
-        remedy += "; the last checkpoint is kept: go on with --resume"
+        remedy += f"; the last checkpoint is kept: go on with {resuming()}"
         raise RunError(f"another process of the run {what}", where=f"process {rank}", remedy=remedy) from error
+    finally:
+        if folder is not None:
+            _leave(folder, rank)
+
+
+def _folder_of_all(store: PrefixStore, rank: int) -> Path | None:
+    """Return a folder for all processes, if the first holds the store, which ends with it, and all are on one machine.
+
+    The last that leaves removes it; only killed processes leave it behind.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        return None
+    count, here = store.add(f"joined/{rank}", 1), socket.gethostname()
+    store.set(f"{count}/{rank}", here)
+    if rank == 0:
+        hosts = {store.get(f"{count}/{other}").decode() for other in range(dist.get_world_size())}
+        store.set(f"{count}/folder", tempfile.mkdtemp(prefix="refconv-") if hosts == {here} else "")
+    found = store.get(f"{count}/folder").decode()
+    return Path(found) if found else None
+
+
+def _made(file: Path) -> bool:
+    """Make a file; return whether it was not there, and so this process is the first that makes it."""
+    try:
+        file.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _leave(folder: Path, rank: int) -> None:
+    """Note that a process leaves, and remove the folder behind the last one."""
+    with suppress(OSError):
+        (folder / str(rank)).touch()
+        if all((folder / str(other)).exists() for other in range(dist.get_world_size())):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_lost(error: BaseException) -> bool:

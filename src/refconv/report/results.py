@@ -135,11 +135,17 @@ def result(pair: ModelPair) -> Result:
         why_not = f"the analysis of the same split found {levels}, not what the runs recorded"
     elif first is None or second is None:
         unknown = [side for side, value in (("before", first), ("after", second)) if value is None]
-        why_not = (
-            f"no test of the model {' and of the one '.join(unknown)} on the whole split is on record; report (or "
-            "analyze) without --samples, and with --seconds for long enough, tests both on all samples"
-        )
+        why_not = f"no test of the model {' and of the one '.join(unknown)} on the whole split is on record"
+        why_not += f"; {_remedy(pair)}"
     return Result(pair.name, task, first, second, None, why_not, how)
+
+
+def _remedy(pair: ModelPair) -> str:
+    """Say what would test both models on the whole split, or why these two cannot be."""
+    if pair.facts.data is not None:
+        return "report (or analyze) without --samples, and with --seconds for long enough, tests both on all samples"
+    reason = next((pair.facts.left_out[name] for name in ("agreement", "scores") if name in pair.facts.left_out), None)
+    return reason or "report without --weights, or analyze with --data, tests both"
 
 
 def course(pair: ModelPair) -> str:

@@ -18,7 +18,7 @@ from refconv.studies.statistics import FEWEST, Interval, t_interval
 from refconv.task_measures import Measure
 
 Rows = list[tuple[str, ...]]  # a table, its titles first
-_GAINS = (
+GAINS = (
     "Measured on a few of the samples that choose settings, before the first step and after the last; intervals over "
     "seeds. The test split is read once, so it does not say this."
 )
@@ -179,7 +179,7 @@ def markdown(comparison: Comparison, *, plot: str | None = None, level: int = 1)
         if comparison.contrasts_in(name):
             parts += [f"{head}# Differences in {MEASURES[name].label}", table(differences(comparison, name))]
     if len(rows := gains(comparison)) > 1:
-        parts += [f"{head}# Against the network before training", table(rows), _GAINS]
+        parts += [f"{head}# Against the network before training", table(rows), GAINS]
     if plot is not None:
         parts.append(f"![Differences to {comparison.reference} with 95 % intervals]({plot})")
     parts += [f"{head}# Conditions", "\n".join(f"* {line}" for line in notes(comparison))]

@@ -14,6 +14,8 @@ from torch import nn
 
 from refconv.records import Record
 
+COARSE = 2.0**24  #: Numbers from which on float32 has no fractions, nor every whole number
+
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation(Record):
@@ -36,6 +38,21 @@ class Evaluation(Record):
     def finite(self) -> bool:
         """Whether the loss is a finite number, where the task has one."""
         return math.isfinite(getattr(self, "loss", 0.0))
+
+    @property
+    def absurd(self) -> str | None:
+        """A warning if the loss is one that only weights out of all measure give; None otherwise.
+
+        Above 2^24 neighbouring numbers of float32 are more than 1 apart, so that outputs of such a size tell classes
+        apart by rounding: softmax gives one class everything, or ties. A mean loss above it takes such outputs.
+        """
+        loss = getattr(self, "loss", None)
+        if loss is None or not loss > COARSE:
+            return None
+        return (
+            f"warning: a loss of {loss:.4g} takes outputs above {COARSE:.2g}, which float32 does not tell apart to 1: "
+            "check the weights and the preprocessing"
+        )
 
     def classes(self) -> dict[str, float | None]:
         """Return the task's primary measure for each class, by name; empty where it has none."""

@@ -8,10 +8,11 @@ from typing import Any
 from refconv.data import Data, Samples
 from refconv.data.class_names import UNNAMED, Classes, read_class_map
 from refconv.data.dataset import as_they_are
-from refconv.data.preprocessing import DEFAULT_SIZE, Preprocessing, resolve, stated_size
+from refconv.data.preprocessing import DEFAULT_SIZE, FLAGS, Preprocessing, resolve, stated_size
 from refconv.errors import DataError, SettingError
-from refconv.models.model_input import channels_of
+from refconv.models.model_input import channels_of, of_weights
 from refconv.models.opening import Opened
+from refconv.models.strides import too_small
 from refconv.models.weights import classifier_names
 from refconv.tasks.registry import task_named
 from refconv.tasks.task import Source, Task
@@ -76,6 +77,26 @@ def preprocessing_of(opened: Opened, task: Task) -> Preprocessing:
         remedy = "give --img-size, in Python images, or preprocessing={'img_size': 224}"
         raise DataError("the size of the model's input is not known", where=opened.name, remedy=remedy)
     return resolve(opened.statements, in_chans=in_chans, where=opened.name)
+
+
+def doubts(opened: Opened) -> list[str]:
+    """Return warnings about how images are prepared for a model that is to be used without its data, as by export.
+
+    A file of weights says nothing about it. What is taken then is what a library says of its own weights, or what is
+    usual, where :func:`data_for` lets the data decide.
+    """
+    task, file = task_named(opened.task), opened.located
+    if not task.prepares_images:
+        return []
+    used = preprocessing_of(opened, task)
+    lines = [small] if (small := too_small(opened.model, used.input_size)) is not None else []
+    guessed = any(used.sources.get(name) != FLAGS for name in ("input_size", "crop_pct", "mean", "std"))
+    if file is not None and file.kind == "weights" and guessed and not of_weights(file.path):
+        lines.append(
+            f"warning: {file.path} does not say how its images are prepared, and eval may follow the data; written is "
+            f"{used}; choose by --img-size, --crop-pct, --mean and --std, or let adopt --data record them first"
+        )
+    return lines
 
 
 def random_input(opened: Opened, count: int) -> Samples:
