@@ -168,7 +168,8 @@ def test_a_run_can_be_resumed_at_every_step(tmp_path):
 
 
 def test_another_seed_ends_elsewhere(tmp_path):
-    records = [train(Recipe(**{**BASIS, "epochs": 1, "seed": seed}), tmp_path / str(seed), show=False) for seed in (0, 1)]
+    recipes = [Recipe(**{**BASIS, "epochs": 1, "seed": seed}) for seed in (0, 1)]
+    records = [train(recipe, tmp_path / str(recipe.seed), show=False) for recipe in recipes]
     assert records[0].loss != records[1].loss
 
 
