@@ -46,6 +46,7 @@ SLOW = {
     "timm:bat_resnext26ts": "kernels of one column: inception_next_atto",
     "timm:skresnet18": "dilation: lraspp_mobilenet_v3_large; branches: fastvit_t8",
     "timm:tf_efficientnet_cc_b0_4e": "experts: the same network with a quarter of the channels, below",
+    "timm:ecaresnet26t": "kernels of other dimensions than the network's: lambda_resnet26t",
     "timm:lowformer_b0": "transposed convolutions: the contract of transformations",
     "timm:ghostnetv3_050": "branches: fastvit_t8",
     "torchvision:deeplabv3_mobilenet_v3_large": "dilation: lraspp_mobilenet_v3_large",
