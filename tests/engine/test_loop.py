@@ -46,8 +46,9 @@ DEEPER = {"model_kwargs": {"width": 0.25}}  #: A network that knows the digits a
 def recipe(**settings):
     """Return a quick recipe: 11 steps an epoch, of the digits."""
     return Recipe(**{
-        "model": "refconv.models.networks:mobilenet_small", "model_kwargs": {"width": 0.25, "strides": [1, 2]},
-        "data": "digits", "opt": "momentum", "epochs": 2, "batch_size": 128, "log_interval": 4, **settings,
+        "model": "refconv.models.networks:mobilenet_small",
+        "model_kwargs": {"width": 0.25, "strides": [1, 2], "stem_stride": 2}, "data": "digits", "opt": "momentum",
+        "epochs": 2, "batch_size": 128, "log_interval": 4, **settings,
     })  # fmt: skip
 
 

@@ -37,8 +37,8 @@ train(Recipe.from_toml(sys.argv[1]), sys.argv[2], show=False)
 """
 
 BASIS = {
-    "model": "refconv.models.networks:mobilenet_small", "model_kwargs": {"width": 0.25, "strides": [1, 2]},
-    "data": "digits",
+    "model": "refconv.models.networks:mobilenet_small",
+    "model_kwargs": {"width": 0.25, "strides": [1, 2], "stem_stride": 2}, "data": "digits",
     "opt": "momentum", "epochs": 3, "batch_size": 128, "log_interval": 3, "checkpoint_interval": 5, "pad_crop": 1,
     "hflip": 0.5, "warmup_epochs": 1,
 }  # fmt: skip
