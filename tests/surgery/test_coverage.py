@@ -1,4 +1,4 @@
-"""A sample of benchmarks/coverage.py: the whole life of a refocused model on twenty unusual architectures."""
+"""A sample of benchmarks/coverage.py: the whole life of a refocused model on unusual architectures."""
 
 import pytest
 import torch
