@@ -70,7 +70,10 @@ READERS = {
 }
 
 
-@pytest.mark.parametrize("readers", READERS)
+# What an OpenVINO file says is also read where test_exporting.py runs it.
+@pytest.mark.parametrize(
+    "readers", [pytest.param(name, marks=pytest.mark.slow) if name == "openvino" else name for name in READERS]
+)
 @pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated")
 def test_certificate_classes_preprocessing_and_versions_are_in_the_file(tmp_path, folder, readers):
     place, kind, reads = READERS[readers]
