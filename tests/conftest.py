@@ -38,6 +38,8 @@ def start_generators(config):
     import numpy as np
     import torch
 
+    if not torch.accelerator.is_available():  # for which torch would keep each seed, with the stack as text: 3 ms
+        torch.manual_seed = lambda seed: torch.default_generator.manual_seed(int(seed))
     seed = int(config.getoption("hypothesis_seed", default=None) or 0)
     random.seed(seed)
     np.random.seed(seed % 2**32)

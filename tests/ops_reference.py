@@ -75,8 +75,8 @@ def reference_gram(slices: Sequence[Tensor], map_size: Sequence[int]) -> Tensor:
         return slice_[seen] if inside else slice_.new_zeros(())
 
     for slice_, shift in itertools.product(slices, _indices(map_size)):
-        for (a, y), (b, z) in itertools.product(enumerate(positions), repeat=2):
-            total[a, b] += shown(slice_, y, shift) * shown(slice_, z, shift)
+        row = [shown(slice_, y, shift).item() for y in positions]
+        total += torch.tensor([[at_y * at_z for at_z in row] for at_y in row], dtype=total.dtype)
     return total
 
 

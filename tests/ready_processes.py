@@ -123,6 +123,8 @@ def _status(pid):
 
 def _forked(asked, sockets):
     """Return the number of a new process that runs a script, without these sockets."""
+    import sklearn.datasets  # noqa: F401  # of which the digits are
+
     import refconv.engine.loop  # noqa: F401
 
     gc.collect()

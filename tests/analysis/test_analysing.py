@@ -232,7 +232,7 @@ def test_what_too_little_time_was_left_for_is_left_out_and_taken_the_next_time(t
         return now
 
     monkeypatch.setattr(timing, "clock", clock)
-    questions = with_data(samples=None, seconds=8.0, only=("movement", "attacks", "agreement"))
+    questions = with_data(seconds=8.0, only=("movement", "attacks", "agreement"))
     found = analyse(couple, questions)
     assert list(found.records) == ["movement", "agreement"]
     assert list(found.facts.left_out) == ["attacks"]

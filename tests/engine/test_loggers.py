@@ -26,7 +26,8 @@ SERVICES = ("wandb", "mlflow", "trackio")
 
 def recipe(*names, **settings):
     given = {
-        "model": "refconv.models.networks:mobilenet_small", "model_kwargs": {"width": 0.25}, "data": "digits",
+        "model": "refconv.models.networks:mobilenet_small",
+        "model_kwargs": {"width": 0.25, "strides": [1, 2], "stem_stride": 2}, "data": "digits",
         "val_split": 0.1, "epochs": 1, "batch_size": 256, "log_interval": 1, "checkpoint_interval": 2, "device": "cpu",
         "workers": 0, "log": names, **settings,
     }  # fmt: skip

@@ -10,7 +10,11 @@ from refconv.engine import Recipe, train
 from refconv.engine.stepping import Stepper
 from refconv.models import creation, model_folder
 
-SMALL = {"model": "refconv.models.networks:mobilenet_small", "model_kwargs": {"width": 0.25}, "device": "cpu"}
+SMALL = {
+    "model": "refconv.models.networks:mobilenet_small",
+    "model_kwargs": {"width": 0.25, "strides": [1, 2], "stem_stride": 2},
+    "device": "cpu",
+}
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from refconv.errors import RecipeError
 from refconv.recipe.recipe import Recipe
 
 SETTINGS = {
-    "model": "refconv.models.networks:mobilenet_small", "model_kwargs": {"width": 0.25}, "data": "digits",
+    "model": "refconv.models.networks:mobilenet_small",
+    "model_kwargs": {"width": 0.25, "strides": [1, 2], "stem_stride": 2}, "data": "digits",
     "val_split": 0.1, "epochs": 2, "batch_size": 256, "device": "cpu", "workers": 0,
 }  # fmt: skip
 

@@ -37,9 +37,15 @@ train(Recipe.from_toml(sys.argv[1]), sys.argv[2], show=False)
 """
 
 BASIS = {
-    "model": "refconv.models.networks:mobilenet_small", "model_kwargs": {"width": 0.25}, "data": "digits",
+    "model": "refconv.models.networks:mobilenet_small",
+    "model_kwargs": {"width": 0.25, "strides": [1, 2], "stem_stride": 2}, "data": "digits",
     "opt": "momentum", "epochs": 3, "batch_size": 128, "log_interval": 3, "checkpoint_interval": 5, "pad_crop": 1,
     "hflip": 0.5, "warmup_epochs": 1,
+}  # fmt: skip
+
+OWN = {
+    "data": "own_datasets:blinking", "pad_crop": 0, "hflip": 0.0, "batch_size": 6, "opt": "adamw", "lr": 0.01,
+    "method": "refocus", "model_ema": True, "workers": 0,
 }  # fmt: skip
 
 CASES = [
@@ -75,13 +81,8 @@ CASES = [
         id="dropout",
         marks=pytest.mark.slow,
     ),
-    pytest.param(
-        {
-            "model": "refconv.models.networks:mobilenet_small", "data": "own_datasets:blinking", "pad_crop": 0,
-            "hflip": 0.0, "batch_size": 6, "opt": "adamw", "lr": 0.01, "method": "refocus", "model_ema": True,
-        },
-        id="own datasets",
-    ),
+    pytest.param(OWN, id="own datasets"),
+    pytest.param({**OWN, "workers": 2}, id="own datasets, workers", marks=pytest.mark.slow),
 ]  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -139,7 +140,7 @@ def snapshots(run):
 
 
 def test_a_run_can_be_resumed_at_every_step(tmp_path):
-    recipe = Recipe(**{**BASIS, "epochs": 1, "checkpoint_interval": 1})
+    recipe = Recipe(**{**BASIS, "epochs": 1, "batch_size": 256, "checkpoint_interval": 1})
     train(recipe, tmp_path / "whole", show=False)
     run = tmp_path / "whole"
     expected = load_file(run / "model/model.safetensors")
@@ -155,8 +156,8 @@ def test_a_run_can_be_resumed_at_every_step(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Checkpoint, "save", keep)
         train(recipe, tmp_path / "kept", show=False)
-    assert sorted(int(path.stem) for path in saved.iterdir()) == list(range(12))
-    for step in range(12):
+    assert sorted(int(path.stem) for path in saved.iterdir()) == list(range(6))
+    for step in range(6):
         folder = tmp_path / str(step)
         folder.mkdir()
         (saved / f"{step}.pt").rename(folder / "checkpoint.pt")
@@ -167,7 +168,8 @@ def test_a_run_can_be_resumed_at_every_step(tmp_path):
 
 
 def test_another_seed_ends_elsewhere(tmp_path):
-    records = [train(Recipe(**{**BASIS, "seed": seed}), tmp_path / str(seed), show=False) for seed in (0, 1)]
+    recipes = [Recipe(**{**BASIS, "epochs": 1, "seed": seed}) for seed in (0, 1)]
+    records = [train(recipe, tmp_path / str(recipe.seed), show=False) for recipe in recipes]
     assert records[0].loss != records[1].loss
 
 

@@ -390,7 +390,11 @@ def test_schedule_arguments_are_handed_over():
         rates([0], sched_kwargs={"wings": 2})
 
 
-SMALL = {"model": "refconv.models.networks:mobilenet_small", "model_kwargs": {"width": 0.25}, "data": "digits"}
+SMALL = {
+    "model": "refconv.models.networks:mobilenet_small",
+    "model_kwargs": {"width": 0.25, "strides": [1, 2], "stem_stride": 2},
+    "data": "digits",
+}
 
 
 def test_recipes_take_their_steps_in_turn(monkeypatch):

@@ -14,11 +14,12 @@ from refconv.surgery import plain_state_dict
 from refconv.tasks.registry import task_named
 
 TASK = task_named("classification")
+NETWORK = {"width": 0.25, "strides": [1, 2], "stem_stride": 2}
 
 
 def prepared(**settings):
     recipe = Recipe(model="m", data="digits", **settings)
-    model = mobilenet_small(width=0.25)
+    model = mobilenet_small(**NETWORK)
     plan = method_of(recipe).prepare(model)
     frozen = freeze_others(model, recipe, plan, TASK)
     return model, frozen
@@ -47,7 +48,7 @@ def test_norm_and_head_come_on_top():
     kernels = trains(prepared(train="refocus")[0])
     norms = trains(prepared(train="refocus+norm")[0])
     head = trains(prepared(train="refocus+head")[0])
-    model = mobilenet_small(width=0.25)
+    model = mobilenet_small(**NETWORK)
     assert (
         norms - kernels
         == norm_names(model)
@@ -86,7 +87,8 @@ def test_no_kernel_to_train_is_refused():
 )
 def test_a_run_moves_only_what_trains_and_certifies(tmp_path, settings):
     common = {
-        "model": "refconv.models.networks:mobilenet_small", "model_kwargs": {"width": 0.25}, "data": "digits",
+        "model": "refconv.models.networks:mobilenet_small",
+        "model_kwargs": NETWORK, "data": "digits",
         "opt": "momentum", "epochs": 1, "device": "cpu",
     }  # fmt: skip
     train(Recipe(**common), tmp_path / "base", show=False)
@@ -109,7 +111,8 @@ def test_a_run_moves_only_what_trains_and_certifies(tmp_path, settings):
 @pytest.mark.parametrize("part", ["norm", "head", "norm+head"])
 def test_norms_and_head_train_alone_and_kernels_stay_bit_for_bit(part, settings, tmp_path):
     made = Recipe(**{
-        "model": "refconv.models.networks:mobilenet_small", "model_kwargs": {"width": 0.25}, "data": "digits",
+        "model": "refconv.models.networks:mobilenet_small",
+        "model_kwargs": NETWORK, "data": "digits",
         "opt": "momentum", "epochs": 1, "epoch_steps": 3, "device": "cpu", "train": part, **settings,
     })  # fmt: skip
     starts = []

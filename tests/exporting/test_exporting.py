@@ -1,6 +1,7 @@
 """Exported files compute what the network does, by their own runtimes, and say what they are."""
 
 import copy
+import functools
 import json
 import logging
 
@@ -33,15 +34,31 @@ def run(file, images):
     return session.run(None, {"images": images.numpy()})
 
 
+CLASS_NAMES = tuple(f"class {number}" for number in range(2000))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Export a network of 2,000 classes as a suffix says, once: it, its state before, the file and its record."""
+    model = lively(Small(len(CLASS_NAMES)))
+
+    @functools.cache
+    def of(suffix):
+        before = copy.deepcopy(model.state_dict())
+        file = tmp_path_factory.mktemp("exported") / f"a{suffix}"
+        about = {"class_names": CLASS_NAMES, "opset": 18} if suffix == ".onnx" else {}
+        return model, before, file, refconv.export(model, file, preprocessing=INPUT, **about)
+
+    return of
+
+
 @pytest.mark.parametrize(("kind", "suffix"), FORMATS.items())
-def test_every_format_computes_what_the_network_does_for_any_batch_size(tmp_path, kind, suffix):
-    model = lively(Small())
-    before = copy.deepcopy(model.state_dict())
-    record = refconv.export(model, tmp_path / f"a{suffix}", preprocessing=INPUT)
+def test_every_format_computes_what_the_network_does_for_any_batch_size(exported, kind, suffix):
+    model, before, file, record = exported(suffix)
     assert record.holds
     assert record.format == kind
     assert record.operations == record.unrefocused
-    runtime = open_runtime(tmp_path / f"a{suffix}")
+    runtime = open_runtime(file)
     for count in (1, 2, 5):
         images = torch.randn(count, 3, 12, 16)
         (found,) = runtime.run(images)
@@ -50,22 +67,21 @@ def test_every_format_computes_what_the_network_does_for_any_batch_size(tmp_path
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_an_onnx_file_has_stable_names_a_free_batch_and_nothing_of_this_machine(tmp_path):
-    class_names = ("a", "b", "c", "d")
-    refconv.export(lively(Small()), tmp_path / "a.onnx", preprocessing=INPUT, class_names=class_names, opset=18)
-    onnx.checker.check_model(str(tmp_path / "a.onnx"), full_check=True)
-    model = onnx.load(tmp_path / "a.onnx")
+def test_an_onnx_file_has_stable_names_a_free_batch_and_nothing_of_this_machine(exported):
+    file = exported(".onnx")[2]
+    onnx.checker.check_model(str(file), full_check=True)
+    model = onnx.load(file)
     shapes = [[d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.input]
     assert ([v.name for v in model.graph.input], shapes) == (["images"], [["batch", 3, 12, 16]])
     assert [v.name for v in model.graph.output] == ["logits"]
     assert model.opset_import[0].version == 18
     said = {entry.key: entry.value for entry in model.metadata_props}
-    assert json.loads(said["class_names"]) == list(class_names)
+    assert json.loads(said["class_names"]) == list(CLASS_NAMES)
     assert json.loads(said["preprocessing"])["mean"] == INPUT["mean"]
     assert torch.__version__.startswith(json.loads(said["versions"])["torch"])
-    assert __file__.encode() not in (tmp_path / "a.onnx").read_bytes()
-    assert b"site-packages" not in (tmp_path / "a.onnx").read_bytes()
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.onnx"]
+    assert __file__.encode() not in file.read_bytes()
+    assert b"site-packages" not in file.read_bytes()
+    assert sorted(one.name for one in file.parent.iterdir()) == ["a.onnx"]
 
 
 def test_preprocessing_inside_takes_bytes_in_rgb(tmp_path):
@@ -94,9 +110,8 @@ def test_a_network_of_bgr_gets_its_channels_reversed_inside(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2", ".torchscript"])
-def test_half_keeps_inputs_and_outputs_in_float32_and_halves_the_weights(tmp_path, suffix):
-    model = lively(Small(num_classes=2000))
-    whole = refconv.export(model, tmp_path / f"a{suffix}", preprocessing=INPUT)
+def test_half_keeps_inputs_and_outputs_in_float32_and_halves_the_weights(exported, tmp_path, suffix):
+    model, _, _, whole = exported(suffix)
     half = refconv.export(model, tmp_path / f"b{suffix}", preprocessing=INPUT, half=True)
     assert half.holds
     assert half.precision == "float16"
@@ -314,7 +329,7 @@ def test_input_that_the_network_does_not_take_is_one_line(tmp_path):
 def test_what_exists_is_only_replaced_if_asked_for(tmp_path, hub):
     out = tmp_path / ("net" if hub else "a.torchscript")
     about = {"format": "hub", "license": "mit"} if hub else {}
-    model = lively(timm.create_model("test_resnet", num_classes=3))
+    model = lively(timm.create_model("test_resnet", num_classes=3) if hub else Small(3))
     refconv.export(model, out, preprocessing=INPUT, class_names=("a", "b", "c"), **about)
     before = (out / "config.json" if hub else out).read_bytes()
     with pytest.raises(RunError, match="exists already; give another .*, or --force .* force=True"):

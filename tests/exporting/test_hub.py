@@ -234,7 +234,7 @@ def own(width=4):
     ("build", "named"),
     [
         (lambda: own(6), {"architecture": f"{__name__}:own", "model_kwargs": {"width": 6}}),
-        (lambda: torchvision.models.resnet18(num_classes=5), {"architecture": "torchvision:resnet18"}),
+        (lambda: torchvision.models.squeezenet1_1(num_classes=5), {"architecture": "torchvision:squeezenet1_1"}),
     ],
     ids=["own", "torchvision"],
 )

@@ -25,11 +25,12 @@ from refconv.tasks.classification.task import evaluate
 DIGITS = {"input_size": [1, 8, 8], "mean": [0.3], "std": [0.4]}
 
 
+@pytest.fixture(scope="module")
 def trained():
-    """Return a small network that knows most of the digits, after a few steps, and the data."""
+    """A small network that knows most of the digits, after a few steps, and the data."""
     data = open_data("digits", mean=(0.3,), std=(0.4,))
     torch.manual_seed(0)
-    model = resnet_small(channels=[8, 16]).train()
+    model = resnet_small(channels=[8]).train()
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     for epoch in range(4):
         for samples, labels in data.train_batches(seed=0, epoch=epoch, batch_size=128):
@@ -40,8 +41,8 @@ def trained():
 
 
 @pytest.mark.parametrize("inside", [False, True], ids=["prepared outside", "preprocessing inside"])
-def test_int8_is_per_channel_and_says_what_it_costs(tmp_path, inside):
-    model, data = trained()
+def test_int8_is_per_channel_and_says_what_it_costs(tmp_path, trained, inside):
+    model, data = trained
     config = ExportConfig(int8=True, calibration=100, with_preprocessing=inside)
     record = export_opened(opened(model, **DIGITS), tmp_path / "a.onnx", config, Evidence("digits"), builds=False)
     accuracy = record.accuracy

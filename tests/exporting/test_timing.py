@@ -1,6 +1,7 @@
 """Two networks of one structure are timed in turns; others are refused."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ import scipy.stats
 import torch
 
 from exported_networks import Small, lively, opened
+from ready_processes import run_script
 from refconv.errors import ModelError, SettingError
-from refconv.exporting import BenchRecord, Timing
+from refconv.exporting import BenchRecord, Timing, timing as module
 from refconv.exporting.timing import bench, median_interval
 
 INPUT = {"input_size": [3, 12, 16]}
@@ -26,7 +28,9 @@ class Bounded(Small):
         return torch.tanh(super().forward(x)) if self.bounded else super().forward(x)
 
 
-def test_two_networks_of_one_structure_are_timed_in_torch_and_onnxruntime():
+def test_two_networks_of_one_structure_are_timed_in_torch_and_onnxruntime(monkeypatch):
+    forking = SimpleNamespace(run=lambda command, **_: run_script(command[-1]))
+    monkeypatch.setattr(module, "subprocess", forking)  # what measures memory is a fork, and imports nothing
     record = bench(opened(lively(Small()), **INPUT), opened(lively(Small(), 1), **INPUT), batch_size=2, repetitions=12)
     assert [timing.runtime for timing in record.timings] == ["torch", "onnxruntime"]
     for timing in record.timings:

@@ -17,8 +17,9 @@ pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
 
 @pytest.fixture
 def fresh(tmp_path, monkeypatch):
-    """An empty cache folder, and nothing loaded yet."""
+    """An empty cache folder, nothing loaded yet, and a compiler that takes no time to optimise."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(compiled, "_FLAGS", ("-O0", *compiled._FLAGS[1:]))
     forget()
     yield tmp_path / "refconv"
     forget()

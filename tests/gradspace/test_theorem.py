@@ -31,7 +31,7 @@ def assert_other_kernels(found, expected):
     assert difference > 1e-4
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(cases())
 def test_fifty_steps_in_both_spaces_end_at_the_same_kernel(case):
     expected, _ = case.in_kernel_space()
@@ -47,7 +47,7 @@ def recovered(case):
     return optimizer.refocus_weight(model[0].weight), expected, case.weight_tolerance(trained, expected)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(cases())
 def test_refocus_weight_recovered_from_the_kernel_is_the_one_that_kernel_space_trained(case):
     found, expected, tolerance = recovered(dataclasses.replace(case, start="zeros"))
@@ -61,7 +61,7 @@ def test_recovered_refocus_weight_is_exact_to_nine_digits_where_kernels_are_well
     assert ((found - expected).abs() <= tolerance).all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(cases())
 def test_clipping_by_norm_is_equal_in_both_spaces(case):
     case = dataclasses.replace(case, rounds=1)

@@ -16,8 +16,9 @@ from refconv.surgery import plain_state_dict
 from run_results import same_result
 
 BASIS = {
-    "model": "refconv.models.networks:mobilenet_small", "model_kwargs": {"width": 0.25, "strides": [2, 2]},
-    "data": "digits", "batch_size": 479, "epochs": 1, "log_interval": 1, "lr": 0.05, "pad_crop": 1,
+    "model": "refconv.models.networks:mobilenet_small",
+    "model_kwargs": {"width": 0.25, "strides": [2, 2], "stem_stride": 2}, "data": "digits", "batch_size": 479,
+    "epochs": 1, "log_interval": 1, "lr": 0.05, "pad_crop": 1,
 }  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures("one_thread")

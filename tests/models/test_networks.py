@@ -101,10 +101,10 @@ def test_sizes_are_options(name, settings):
     assert sum(p.numel() for p in model.parameters()) != sum(p.numel() for p in build(name).parameters())
 
 
-def accuracy_after(name, source, *, epochs, lr=0.1):
+def accuracy_after(name, source, *, epochs, lr=0.1, **sizes):
     data = open_data(source)
     with seeded(0):
-        model = build(name)
+        model = build(name, **sizes)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
     count = data.batches_per_epoch(batch_size=64)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -127,8 +127,9 @@ def accuracy_after(name, source, *, epochs, lr=0.1):
 
 @images
 def test_networks_learn_the_digits_in_seconds(name):
-    assert accuracy_after(name, "digits", epochs=3) > 0.95
+    sizes = {"depth": 1} if name == "convnext_small" else {}  # its two blocks a stage take as long as the others
+    assert accuracy_after(name, "digits", epochs=3, **sizes) > 0.95
 
 
 def test_mobilenet_1d_learns_mnist1d_in_seconds():
-    assert accuracy_after("mobilenet_1d", "mnist1d", epochs=3) > 0.8
+    assert accuracy_after("mobilenet_1d", "mnist1d", epochs=3, width=0.5) > 0.8

@@ -35,7 +35,17 @@ VARIANTS = [
 ]
 every_variant = pytest.mark.parametrize(("name", "settings"), VARIANTS, ids=lambda value: str(value))
 every_name = pytest.mark.parametrize("name", TRANSFORMS)
-every_convolution = pytest.mark.parametrize("kind", CONVOLUTIONS)
+# Transformations as they are by default are on every kind of convolution; their other settings are slow on most.
+QUICK = {"dense", "depthwise", "grouped"}
+every_variant_on_convolutions = pytest.mark.parametrize(
+    ("name", "settings", "kind"),
+    [
+        pytest.param(name, settings, kind, marks=[pytest.mark.slow] if settings and kind not in QUICK else [])
+        for name, settings in VARIANTS
+        for kind in CONVOLUTIONS
+    ],
+    ids=str,
+)
 BATCH = torch.randn(2, 3, 20, 20, generator=torch.Generator().manual_seed(1))
 
 
@@ -52,8 +62,7 @@ def structure(model):
     )
 
 
-@every_convolution
-@every_variant
+@every_variant_on_convolutions
 def test_start_is_the_pretrained_kernel_bit_for_bit_where_claimed(name, settings, kind):
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
         module = CONVOLUTIONS[kind]().to(dtype)
@@ -66,8 +75,7 @@ def test_start_is_the_pretrained_kernel_bit_for_bit_where_claimed(name, settings
             assert not torch.allclose(module.weight, before, atol=1e-2)  # else it should claim more
 
 
-@every_convolution
-@every_variant
+@every_variant_on_convolutions
 def test_kernel_follows_from_what_is_trained_and_gradients_are_right(name, settings, kind):
     """By finite differences, in every trained number at once; each of them acts on the kernel. A gain comes on top."""
     module = CONVOLUTIONS[kind]().double()
@@ -92,8 +100,7 @@ def test_kernel_follows_from_what_is_trained_and_gradients_are_right(name, setti
     assert not torch.allclose(kernel(*leaves), base, atol=1e-3)
 
 
-@every_convolution
-@every_variant
+@every_variant_on_convolutions
 def test_count_without_allocating_is_what_is_trained(name, settings, kind):
     module = CONVOLUTIONS[kind]()
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""A sample of benchmarks/coverage.py: the whole life of a refocused model on twenty unusual architectures."""
+"""A sample of benchmarks/coverage.py: the whole life of a refocused model on unusual architectures."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch import nn
 import refconv
 from benchmark_scripts import script
 
-pytest.importorskip("timm")
+timm = pytest.importorskip("timm")
 torchvision = pytest.importorskip("torchvision")
 
 Name = script("architectures.names").Name
@@ -31,6 +31,7 @@ SAMPLE = {
     "timm:skresnet18": "dilated branches with selection",
     "timm:coat_lite_tiny": "position encodings by convolutions that all blocks of a stage share",
     "torchvision:deeplabv3_mobilenet_v3_large": "dilated, a dictionary of outputs",
+    "torchvision:lraspp_mobilenet_v3_large": "dilated, a dictionary of outputs",
     "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn": "a detector: lists in, dictionaries out",
     "torchvision:retinanet_resnet50_fpn": "heads that run five times in one forward",
     "torchvision:raft_small": "two images, a convolution that runs twelve times",
@@ -43,7 +44,12 @@ SLOW = {
     "timm:convmixer_768_32": "padding as a word: the contract of transformations",
     "timm:resnetv2_50x1_bit": "kernels standardised after the refocusing: nf_regnet_b0",
     "timm:bat_resnext26ts": "kernels of one column: inception_next_atto",
-    "timm:skresnet18": "dilation: deeplabv3_mobilenet_v3_large; branches: fastvit_t8 and ghostnetv3_050",
+    "timm:skresnet18": "dilation: lraspp_mobilenet_v3_large; branches: fastvit_t8",
+    "timm:tf_efficientnet_cc_b0_4e": "experts: the same network with a quarter of the channels, below",
+    "timm:ecaresnet26t": "kernels of other dimensions than the network's: lambda_resnet26t",
+    "timm:lowformer_b0": "transposed convolutions: the contract of transformations",
+    "timm:ghostnetv3_050": "branches: fastvit_t8",
+    "torchvision:deeplabv3_mobilenet_v3_large": "dilation: lraspp_mobilenet_v3_large",
     "torchvision:retinanet_resnet50_fpn": "a convolution that runs several times in one forward: raft_small",
     "torchvision:r2plus1d_18": "kernels 1 x 3 x 3 and 3 x 1 x 1: s3d in test_volumes.py",
 }
@@ -53,6 +59,18 @@ SLOW = {
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in SAMPLE]
 )
 def test_architecture_is_refocused_trained_and_merged(name):
+    check_trial(name)
+
+
+def test_experts_are_refocused_trained_and_merged(monkeypatch):
+    def narrow(name):
+        return timm.models.efficientnet._gen_efficientnet_condconv(name.name, channel_multiplier=0.25)
+
+    monkeypatch.setitem(trial.__globals__, "build", narrow)
+    check_trial("timm:tf_efficientnet_cc_b0_4e")
+
+
+def check_trial(name):
     library, _, plain = name.partition(":")
     result = trial(Name(library, plain))
     assert result.on_request == (("condconv",) if "_cc_" in name else ())

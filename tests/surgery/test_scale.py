@@ -16,8 +16,8 @@ SIDE = 64  # of the images; less leaves deep layers a single pixel
 OPTIMIZERS = {"sgd": (torch.optim.SGD, 0.01), "adamw": (torch.optim.AdamW, 1e-3)}
 # depthwise layers of 3 x 3, 5 x 5 and 7 x 7, grouped and dense ones
 NETWORKS = [
-    "test_convnext", "mobilenetv3_small_050", "mobilenetv2_035", "test_resnet", "lcnet_035", "test_mambaout",
-    "test_efficientnet", "test_nfnet",
+    "test_convnext", "mobilenetv3_small_050", "test_resnet", "test_mambaout", "test_efficientnet", "test_nfnet",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("mobilenetv2_035", "lcnet_035")),  # as mobilenetv3
 ]  # fmt: skip
 
 

@@ -10,6 +10,9 @@ import refconv
 from networks import randomise
 
 timm = pytest.importorskip("timm")
+ByoBlockCfg, ByoModelCfg, ByobNet = (
+    getattr(timm.models.byobnet, name) for name in ("ByoBlockCfg", "ByoModelCfg", "ByobNet")
+)
 BATCH = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 SITE = "blocks.4.0.conv_dw"
 
@@ -45,9 +48,17 @@ def test_ema_of_a_refocused_model_averages_the_kernels(foreach):
     assert refconv.merge(model).layers  # the model in training is whole
 
 
-@pytest.mark.parametrize("name", ["repvgg_a0", "mobileone_s0"])
-def test_branches_are_folded_after_the_merge(name):
-    model = small(name).eval()
+# RepVGG and MobileOne, but for their size
+BRANCHES = {
+    "rep": ByoBlockCfg("rep", d=2, c=16, s=2),
+    "one": ByoBlockCfg("one", d=2, c=16, s=2, gs=1, block_kwargs={"num_conv_branches": 4}),
+}
+
+
+@pytest.mark.parametrize("kind", BRANCHES)
+def test_branches_are_folded_after_the_merge(kind):
+    torch.manual_seed(0)
+    model = ByobNet(ByoModelCfg(blocks=(BRANCHES[kind],) * 2, stem_type=kind, stem_chs=8), num_classes=5).eval()
     refconv.refocus(model)
     randomise(model, 0.01)
     expected = model(BATCH)

@@ -24,6 +24,8 @@ def network(name):
     torch.manual_seed(0)
     model = getattr(video, name)(weights=None, num_classes=2)
     model.avgpool = nn.AdaptiveAvgPool3d(1)  # s3d's own wants 224 x 224 pixels
+    if name == "s3d":  # the first of nine blocks is like the others
+        model.features, model.classifier[1] = model.features[:6], nn.Conv3d(256, 2, 1)
     return model
 
 

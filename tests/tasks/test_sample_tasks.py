@@ -36,8 +36,9 @@ def shared(tmp_path_factory):
 
 def recipe(shared, task, **settings):
     small = {
-        "task": task, "model": "refconv.models.networks:resnet_small", "data": f"table:{shared / TABLES[task]}.csv",
-        "epochs": 6, "batch_size": 8, "lr": 0.02, "workers": 0, "device": "cpu", "img_size": 16, "log_interval": 1,
+        "task": task, "model": "refconv.models.networks:resnet_small", "model_kwargs": {"channels": [8, 16]},
+        "data": f"table:{shared / TABLES[task]}.csv", "epochs": 6, "batch_size": 8, "lr": 0.02, "workers": 0,
+        "device": "cpu", "img_size": 16, "log_interval": 1,
     }  # fmt: skip
     return Recipe(**{**small, **settings})
 

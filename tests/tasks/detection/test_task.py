@@ -161,7 +161,7 @@ def test_a_detector_is_tried_in_training_mode_before_anything_is_written(scenes,
 
 
 def test_losses_of_parts_of_a_batch_are_warned_of_where_they_are_not_the_whole_ones(scenes, tmp_path, capsys):
-    recipe = Recipe(**{**SMALL, "epochs": 1}, data=f"scenes:{scenes}", grad_accum_steps=2)
+    recipe = Recipe(**{**SMALL, "epochs": 1}, data=f"scenes:{scenes}", grad_accum_steps=2, epoch_steps=1)
     train(recipe, tmp_path / "run")
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
     assert said == [
@@ -256,7 +256,10 @@ def classifier_folder(folder, mean):
 
 def test_a_classifiers_backbone_brings_its_normalisation(scenes, tmp_path):
     classifier = classifier_folder(tmp_path / "classifier", (0.1, 0.2, 0.3))
-    settings = {**SMALL, "data": f"scenes:{scenes}", "backbone_checkpoint": str(tmp_path / "classifier"), "lr": 0.0}
+    settings = {
+        **SMALL, "data": f"scenes:{scenes}", "backbone_checkpoint": str(tmp_path / "classifier"), "lr": 0.0,
+        "epochs": 1,
+    }  # fmt: skip
     train(Recipe(**settings), tmp_path / "run", show=False)
     opened = open_model(str(tmp_path / "run"))
     assert opened.model.transform.image_mean == [0.1, 0.2, 0.3]

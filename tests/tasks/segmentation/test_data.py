@@ -84,6 +84,7 @@ def test_an_epoch_goes_on_at_any_batch_bit_for_bit(shared):
     assert not torch.equal(all_of(whole)[0], again)
 
 
+@pytest.mark.slow  # that workers load class maps: the test of an undeclared class
 def test_worker_processes_change_nothing(shared):
     one, other = (opened(shared, augmentation=ALL, workers=count) for count in (0, 2))
     for first, second in zip(
