@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import platform
@@ -59,7 +60,13 @@ class _Recorded(TypedDict, total=False):
 def versions(*more: str) -> dict[str, str]:
     """Return name and version of each program that a result depends on, ``more`` of them where they are installed."""
     names = ("refconv", "torch", "timm", "torchvision", "numpy")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in (*names, *more)}}
+    return {"python": platform.python_version(), **{name: _version(name) for name in (*names, *more)}}
+
+
+@functools.cache
+def _version(name: str) -> str:
+    """Return the version of an installed program, which is read from its files once."""
+    return metadata.version(name)
 
 
 def described(
