@@ -1,4 +1,4 @@
-"""Processes that run a script as ``python -c`` would, without the five seconds in which torch and timm are imported.
+"""Processes that run a script as ``python -c`` would, without the seconds in which torch and others are imported.
 
 One process per run of the tests imports them when it is first asked, and forks for each script, before anything has
 used them: no threads of torch, no data workers, no fork server of multiprocessing, signals as they are in a new
@@ -125,6 +125,7 @@ def _forked(asked, sockets):
     """Return the number of a new process that runs a script, without these sockets."""
     import sklearn.datasets  # noqa: F401  # of which the digits are
 
+    import refconv.cli.training  # noqa: F401
     import refconv.engine.loop  # noqa: F401
 
     gc.collect()

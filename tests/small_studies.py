@@ -17,7 +17,7 @@ TINY = {
     "study": {
         "name": "tiny", "description": "Smoke.", "seeds": 2, "selection_seeds": 1, "samples": 1000, "val_split": 0.2,
     },
-    "recipe": {"data": "digits", "batch_size": 64, "device": "cpu", "workers": 0, "log_interval": 1000},
+    "recipe": {"data": "digits", "batch_size": 128, "device": "cpu", "workers": 0, "log_interval": 1000},
     "base": {"samples": 2000, "lr": 0.1},
     "grid": {"lr": [0.01, 0.05]},
     "architectures": {

@@ -1,5 +1,6 @@
 """Benchmarks: quick versions run and measure what they say; pages show their records. No times are asserted."""
 
+import gc
 import json
 import re
 
@@ -14,6 +15,14 @@ from refconv.sentences import capital
 
 SMALL = ["--models", "test_efficientnet"]
 METHODS = ("plain", "as released", "kernel space", "gradient space")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_to_collect():
+    """Let the collector of garbage pass over what other tests left: it would take a second each time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def lines(path):

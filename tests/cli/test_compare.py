@@ -51,8 +51,8 @@ def test_dry_run_counts_runs_and_time_and_writes_nothing(tmp_path, capsys):
     path = write(tmp_path, changed(study={"seeds": 5}))
     assert main(["compare", str(path), "--out", str(tmp_path / "out"), "--dry-run", "--threads", "1"]) == 0
     shown = capsys.readouterr().out
-    assert "| 5 | final | mobilenet | refocus | 1 | 1,088 |" in shown
-    assert "| 6 | base | mobilenet |  | 2 | 2,176 |" in shown
+    assert "| 5 | final | mobilenet | refocus | 1 | 1,024 |" in shown
+    assert "| 6 | base | mobilenet |  | 2 | 2,048 |" in shown
     assert "20 runs, 0 of them done; about " in shown
     assert "timed now" in shown
     assert not (tmp_path / "out").exists()
@@ -64,7 +64,7 @@ def test_dry_run_prints_the_plan_as_json(tmp_path, capsys):
     found = Preview.from_json(capsys.readouterr().out)
     assert (found.runs, found.over) == (20, 0)
     (row,) = [one for one in found.rows if (one.kind, one.method) == ("final", "refocus")]
-    assert (row.runs, row.architecture, row.epochs, row.samples_seen) == (5, "mobilenet", 1, 1088)
+    assert (row.runs, row.architecture, row.epochs, row.samples_seen) == (5, "mobilenet", 1, 1024)
     assert sum(one.runs for one in found.rows) == 20
 
 
@@ -111,9 +111,9 @@ def test_default_folder_is_named_after_the_study(tmp_path, monkeypatch):
     assert (tmp_path / "runs/tiny/comparison.json").is_file()
 
 
-# The base takes 32 steps: step 40 lies in the next run. Other processes than the first do not count steps for it.
+# The base takes 16 steps: step 20 lies in the next run. Other processes than the first do not count steps for it.
 @pytest.mark.parametrize(
-    ("jobs", "when"), [(1, {"step": 40}), pytest.param(2, {"line": 1}, marks=pytest.mark.slow)], ids=["1", "2"]
+    ("jobs", "when"), [(1, {"step": 20}), pytest.param(2, {"line": 1}, marks=pytest.mark.slow)], ids=["1", "2"]
 )
 def test_compare_stops_at_ctrl_c_and_goes_on(tmp_path, jobs, when):
     path = write(tmp_path, changed(study={"seeds": 1}, grid={"lr": [0.05]}, methods={"refocus": None}))

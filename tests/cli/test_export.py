@@ -8,10 +8,12 @@ from refconv.cli import main
 from refconv.exporting import exporting, timing
 from run_checkpoints import save_run, small_recipe
 
+SMALL = {"width": 0.25, "strides": [1]}  # exporting takes a time for each layer
+
 
 @pytest.fixture
 def run(tmp_path):
-    save_run(tmp_path / "run", small_recipe())
+    save_run(tmp_path / "run", small_recipe(model_kwargs=SMALL))
     return str(tmp_path / "run")
 
 
@@ -89,7 +91,7 @@ def test_bench_prints_ratios_and_refuses_two_structures(tmp_path, capsys, run, m
     monkeypatch.setattr(timing, "_STATUS", tmp_path / "none")  # tests/exporting/test_timing.py measures memory
     assert main(["bench", "--before", run, "--after", run, "--repetitions", "10"]) == 0
     assert "onnxruntime" in capsys.readouterr().out
-    other = small_recipe(model_kwargs={"width": 0.5})
+    other = small_recipe(model_kwargs={**SMALL, "width": 0.5})
     save_run(tmp_path / "other", other)
     assert main(["bench", "--before", run, "--after", str(tmp_path / "other")]) == 2
     assert "not the same network, so nothing was measured" in capsys.readouterr().err

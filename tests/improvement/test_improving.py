@@ -6,9 +6,11 @@ import os
 import signal
 import time
 
+import numpy as np
 import pytest
 import safetensors
 import torch
+from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
@@ -31,19 +33,39 @@ from refconv.studies.local import SerialExecutor
 from refconv.tasks.model_data import data_for
 from refconv.tasks.registry import task_named
 
-MODEL = {"model": "refconv.models.networks:mobilenet_small", "data": "digits", "workers": 0, "device": "cpu"}
+NETWORK = {
+    "model": "refconv.models.networks:mobilenet_small", "model_kwargs": {"width": 0.5, "strides": [1, 2]},
+    "workers": 0, "device": "cpu",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
+    """Return the folder of a network that is not finished, beside a few digits that it was trained on."""
     folder = tmp_path_factory.mktemp("bases") / "base"
-    recipe = Recipe.from_mapping({**MODEL, "epochs": 2, "batch_size": 64, "val_split": 0.3, "test": False})
-    train(recipe, folder, show=False)
+    images, labels = load_digits(return_X_y=True)
+    images = (images / 16).astype(np.float32).reshape(-1, 1, 8, 8)
+    first, then = slice(400), slice(400, 700)
+    np.savez(
+        folder.with_name("digits.npz"),
+        x_train=images[first], y_train=labels[first], x_test=images[then], y_test=labels[then],
+    )  # fmt: skip
+    train(recipe(folder, checkpoint=None, epochs=4, lr=0.1, test=False), folder, show=False)
     return folder
 
 
+def data_of(base):
+    return f"arrays:{base.with_name('digits.npz')}"
+
+
 def recipe(base, **settings):
-    return Recipe.from_mapping({**MODEL, "checkpoint": str(base), "batch_size": 64, "val_split": 0.3, **settings})
+    common = {**NETWORK, "data": data_of(base), "batch_size": 32, "val_split": 0.3}
+    return Recipe.from_mapping({**common, "checkpoint": str(base), **settings})
+
+
+def improve(recipe, out, config):
+    """Improve a network in batches of the recipe's size."""
+    return improve_recipe(recipe, out, config, given=("batch_size",))
 
 
 def config(budget="9ep", **settings):
@@ -53,7 +75,7 @@ def config(budget="9ep", **settings):
 @pytest.fixture(scope="module")
 def improved(base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("improved") / "out"
-    record = improve_recipe(recipe(base), folder, config("6ep", contenders=("plain", "refocus")))
+    record = improve(recipe(base), folder, config("6ep", contenders=("plain", "refocus")))
     return folder, record
 
 
@@ -70,10 +92,10 @@ def test_a_network_that_is_not_finished_gets_better(improved):
     ]  # fmt: skip
 
 
-def test_the_result_is_what_was_tested(improved):
+def test_the_result_is_what_was_tested(improved, base):
     folder, record = improved
     opened = open_model(str(folder / "model"))
-    found = task_named("classification").evaluate(opened.model, data_for(opened, "digits"), "test", batch_size=64)
+    found = task_named("classification").evaluate(opened.model, data_for(opened, data_of(base)), "test", batch_size=64)
     assert found.measures()["top1"] == pytest.approx(record.tested.winner.value)
 
 
@@ -95,7 +117,7 @@ def test_the_same_call_finds_everything_done(improved, base, monkeypatch, capsys
     folder, record = improved
     monkeypatch.setattr("refconv.studies.execution.execute", lambda *_: pytest.fail("a run was started again"))
     wanted = dataclasses.replace(config("6ep", contenders=("plain", "refocus")), show=True)
-    again = improve_recipe(recipe(base), folder, wanted)
+    again = improve(recipe(base), folder, wanted)
     assert capsys.readouterr().out.startswith(f"{folder}: going on with the plan in plan.json\n")
     assert (again.winner, again.tested, again.verdict) == (record.winner, record.tested, record.verdict)
 
@@ -111,7 +133,7 @@ def test_other_settings_are_refused_in_the_same_folder(improved, base, changed, 
     folder, _ = improved
     settings = {"budget": "6ep", "contenders": ("plain", "refocus"), **changed}
     with pytest.raises(RunError, match=words):
-        improve_recipe(recipe(base), folder, config(**settings))
+        improve(recipe(base), folder, config(**settings))
 
 
 def test_a_crashed_contender_leaves_the_others(base, tmp_path, monkeypatch):
@@ -121,7 +143,7 @@ def test_a_crashed_contender_leaves_the_others(base, tmp_path, monkeypatch):
         return execute(run, keep)
 
     monkeypatch.setattr("refconv.studies.execution.execute", crash)
-    record = improve_recipe(recipe(base), tmp_path / "out", config("3ep", contenders=("plain", "refocus")))
+    record = improve(recipe(base), tmp_path / "out", config("3ep", contenders=("plain", "refocus")))
     assert next(one.message for one in record.tried if one.entry.contender == "refocus").endswith("boom")
     assert record.refocused is None
     assert record.refocusing is None
@@ -132,7 +154,7 @@ def test_diverged_runs_are_out(base, tmp_path):
     with pytest.raises(
         RunError, match="no run of the round left a result; found all of them diverged; give a lower --lr"
     ):
-        improve_recipe(recipe(base, lr=1e9), tmp_path / "out", config(contenders=("plain",), budget="3ep"))
+        improve(recipe(base, lr=1e9), tmp_path / "out", config(contenders=("plain",), budget="3ep"))
 
 
 def test_a_dry_run_trains_and_writes_nothing(base, tmp_path, capsys):
@@ -142,10 +164,10 @@ def test_a_dry_run_trains_and_writes_nothing(base, tmp_path, capsys):
     said = capsys.readouterr().out
     for words in (
         "base: top-1",
-        "431 validation samples",
-        "359 test samples",
+        "120 validation samples",
+        "300 test samples",
         "round 2: 2 runs",
-        "ms of a step of 16 samples: plain ",
+        "ms of a step of 8 samples: plain ",
         # The default rate, 0.01, is a quarter for a quarter of the recipe's batch.
         "learning rates: plain 0.0025, 0.00075, 0.0075; refocus 0.0075, 0.025; slow-kernels 0.0075",
     ):
@@ -160,7 +182,7 @@ def test_a_network_at_chance_is_refused_before_anything_is_trained(base, tmp_pat
     torch.save(model.state_dict(), tmp_path / "broken.pth")
     wanted = recipe(base, checkpoint=str(tmp_path / "broken.pth"))
     with pytest.raises(ModelError, match=r"at chance for 10 classes.*--no-check"):
-        improve_recipe(wanted, tmp_path / "out", config())
+        improve(wanted, tmp_path / "out", config())
     assert not (tmp_path / "out" / "runs").exists()
 
 
@@ -173,20 +195,20 @@ def test_a_network_at_chance_is_refused_before_anything_is_trained(base, tmp_pat
 )
 def test_what_improve_decides_is_refused(base, tmp_path, settings, error, words):
     with pytest.raises(error, match=words):
-        improve_recipe(recipe(base, **settings), tmp_path / "out", config())
+        improve(recipe(base, **settings), tmp_path / "out", config())
 
 
 def test_a_budget_below_a_step_is_refused(base, tmp_path):
     with pytest.raises(
-        SettingError, match="the budget does not suffice for a step; expected at least 16 samples, found 10"
+        SettingError, match="the budget does not suffice for a step; expected at least 32 samples, found 10"
     ):
-        improve_recipe(recipe(base), tmp_path / "out", config("10 samples"))
+        improve(recipe(base), tmp_path / "out", config("10 samples"))
 
 
 def test_a_contender_without_a_match_is_refused_before_the_network_is_measured(base, tmp_path, monkeypatch):
     monkeypatch.setattr("refconv.improvement.improving.open_base", lambda *_: pytest.fail("the network was opened"))
     with pytest.raises(SettingError, match="matches no contender"):
-        improve_recipe(recipe(base), tmp_path / "out", config(contenders=("plane",)))
+        improve(recipe(base), tmp_path / "out", config(contenders=("plane",)))
 
 
 def test_a_budget_of_time_is_for_starting_and_judging_too(base):
@@ -204,22 +226,22 @@ def test_a_budget_of_time_is_for_starting_and_judging_too(base):
 
 
 def test_validation_samples_are_set_aside_and_batches_made_small_enough(base, tmp_path):
-    wanted = Recipe.from_mapping({**MODEL, "checkpoint": str(base)})
+    wanted = Recipe.from_mapping({**NETWORK, "data": "digits", "checkpoint": str(base)})
     record = improve_recipe(wanted, tmp_path / "out", config("600 samples", contenders=("plain",)))
     assert record.plan.recipe["val_split"] == 0.1
     assert record.plan.recipe["batch_size"] == 32  # 40 steps of 1,294 samples; 80 would be further from 50
 
 
-def loader(split, size=64):
-    data = open_data("digits", val_split=0.3)
+def loader(base, split):
+    data = open_data(data_of(base), val_split=0.3)
     inputs, labels = next(iter(data.eval_batches(split, batch_size=10_000)))
-    return DataLoader(TensorDataset(inputs, labels), batch_size=size)
+    return DataLoader(TensorDataset(inputs, labels), batch_size=32)
 
 
 def test_a_module_is_improved_on_loaders(base, tmp_path, capsys):
     model = load_model_folder(base / "model")
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    loaders = [loader(split) for split in ("train", "val", "test")]
+    loaders = [loader(base, split) for split in ("train", "val", "test")]
     record = refconv.improve(
         model, *loaders, out=tmp_path / "out", budget="3ep", contenders=("plain", "refocus"), device="cpu"
     )
@@ -245,17 +267,19 @@ def test_loaders_without_items_are_refused(base, tmp_path):
 
     model = load_model_folder(base / "model")
     with pytest.raises(DataError, match="map-style dataset"):
-        refconv.improve(model, DataLoader(Stream()), loader("val"), out=tmp_path / "out", budget="1ep", show=False)
+        refconv.improve(
+            model, DataLoader(Stream()), loader(base, "val"), out=tmp_path / "out", budget="1ep", show=False
+        )
     with pytest.raises(SettingError, match=r"val: not a loader; expected a torch.utils.data.DataLoader, found list"):
-        refconv.improve(model, loader("train"), [], out=tmp_path / "out", budget="1ep")
+        refconv.improve(model, loader(base, "train"), [], out=tmp_path / "out", budget="1ep")
 
 
 def test_an_interrupted_call_goes_on(base, tmp_path):
     out = tmp_path / "out"
     command = [
-        "improve", "--model", MODEL["model"], "--data", "digits", "--checkpoint",
-        str(base), "--val-split", "0.3", "--batch-size", "64", "--workers", "0", "--device", "cpu", "--out", str(out),
-        "--budget", "6ep", "--contender", "plain",
+        "improve", "--model", NETWORK["model"], "--model-kwargs", "width=0.5", "--model-kwargs", "strides=[1,2]",
+        "--data", data_of(base), "--checkpoint", str(base), "--val-split", "0.3", "--batch-size", "32",
+        "--workers", "0", "--device", "cpu", "--out", str(out), "--budget", "6ep", "--contender", "plain",
     ]  # fmt: skip
     code = "import sys; from refconv.cli import main; sys.exit(main())"
     process = Script(code, *command)
@@ -313,12 +337,12 @@ def test_other_weights_are_refused_in_the_same_folder(improved, base, tmp_path):
     (tmp_path / "copy" / "plan.json").write_text(json.dumps(with_digest(plan)))
     wanted = recipe(base, checkpoint=str(tmp_path / "other.pth"))
     with pytest.raises(RunError, match="the folder holds an improvement of other weights or on other data"):
-        improve_recipe(wanted, tmp_path / "copy", config("6ep", contenders=("plain", "refocus")))
+        improve(wanted, tmp_path / "copy", config("6ep", contenders=("plain", "refocus")))
 
 
 def test_another_module_is_refused_in_the_same_folder(base, tmp_path):
     settings = {"out": tmp_path / "out", "budget": "1ep", "contenders": ("plain",), "device": "cpu", "show": False}
-    loaders = loader("train"), loader("val")
+    loaders = loader(base, "train"), loader(base, "val")
     refconv.improve(load_model_folder(base / "model"), *loaders, **settings)
     other = load_model_folder(base / "model")
     with torch.no_grad():
@@ -328,14 +352,14 @@ def test_another_module_is_refused_in_the_same_folder(base, tmp_path):
 
 
 def test_the_result_is_exported_on_request(base, tmp_path):
-    wanted = config("1ep", contenders=("plain",), exports=("onnx",))
-    record = improve_recipe(recipe(base), tmp_path / "out", wanted)
+    wanted = config("1ep", contenders=("plain",), exports=("torchscript",))
+    record = improve(recipe(base), tmp_path / "out", wanted)
     (exported,) = record.exports
     assert exported.holds
     assert exported.samples > 1
-    assert open_model(str(tmp_path / "out" / "model.onnx"), exported=True).task == "classification"
+    assert open_model(str(tmp_path / "out" / "model.torchscript"), exported=True).task == "classification"
     assert ImproveRecord.read(tmp_path / "out" / "improve.json") == record
-    assert "export to onnx" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "export to torchscript" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_format_that_is_none_is_refused_at_once():
@@ -354,7 +378,7 @@ def test_the_certificate_compares_with_the_network_that_came_in(improved, base):
 
 
 def test_a_model_for_other_classes_is_named_and_the_folder_can_be_used_afterwards(base, tmp_path):
-    loaders = [loader(split) for split in ("train", "val", "test")]
+    loaders = [loader(base, split) for split in ("train", "val", "test")]
     wrong = nn.Sequential(nn.Conv2d(1, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
     words = "Sequential: the model has a different number of classes in its last layer; expected 10, found 5"
     with pytest.raises(ModelError, match=words):
@@ -366,12 +390,12 @@ def test_a_model_for_other_classes_is_named_and_the_folder_can_be_used_afterward
 
 
 def test_a_sampler_or_a_missing_loader_is_refused(base, tmp_path):
-    model, data = load_model_folder(base / "model"), loader("train").dataset
+    model, data = load_model_folder(base / "model"), loader(base, "train").dataset
     weighted = DataLoader(data, sampler=torch.utils.data.WeightedRandomSampler([1.0] * len(data), 10))
     with pytest.raises(SettingError, match="sampler of its own"):
-        refconv.improve(model, weighted, loader("val"), out=tmp_path / "out", budget="1ep")
+        refconv.improve(model, weighted, loader(base, "val"), out=tmp_path / "out", budget="1ep")
     with pytest.raises(SettingError, match="val: missing"):
-        refconv.improve(model, loader("train"), None, out=tmp_path / "out", budget="1ep")
+        refconv.improve(model, loader(base, "train"), None, out=tmp_path / "out", budget="1ep")
 
 
 @pytest.mark.parametrize("what", ["file", "model"])
@@ -383,7 +407,7 @@ def test_a_place_that_holds_something_else_is_refused_before_training(what, base
         (out / "model").mkdir(parents=True)
         (out / "model" / "mine.txt").write_text("mine")
     with pytest.raises(RunError, match="give another"):
-        improve_recipe(recipe(base), out, config())
+        improve(recipe(base), out, config())
     assert not (tmp_path / "out" / "runs").exists()
 
 
@@ -411,7 +435,7 @@ def test_runs_go_to_as_many_processes_as_are_asked_for(base, tmp_path, monkeypat
     """What processes do with runs, and where one dies, is tested in tests/studies/test_conduct.py."""
     made = []
     monkeypatch.setattr(executors, "ProcessExecutor", lambda *given: made.append(Beside(*given)) or made[-1])
-    record = improve_recipe(recipe(base), tmp_path / "out", config("3ep", contenders=("plain",), jobs=2))
+    record = improve(recipe(base), tmp_path / "out", config("3ep", contenders=("plain",), jobs=2))
     assert [processes.most for processes in made] == [2]
     assert all(one.value is not None for one in record.tried)
 
@@ -419,15 +443,15 @@ def test_runs_go_to_as_many_processes_as_are_asked_for(base, tmp_path, monkeypat
 @pytest.mark.slow  # each process imports torch and timm
 def test_two_runs_at_a_time_with_data_workers(base, tmp_path):
     wanted = recipe(base, workers=1)
-    record = improve_recipe(wanted, tmp_path / "out", config("3ep", contenders=("plain",), jobs=2))
+    record = improve(wanted, tmp_path / "out", config("3ep", contenders=("plain",), jobs=2))
     assert all(one.value is not None for one in record.tried)
 
 
 def test_a_module_can_be_its_own_teacher(base, tmp_path):
     model = load_model_folder(base / "model")
     record = refconv.improve(
-        model, loader("train"), loader("val"), out=tmp_path / "out", budget="3ep", contenders=("plain-taught",),
-        teacher="base", device="cpu", show=False,
+        model, loader(base, "train"), loader(base, "val"), out=tmp_path / "out", budget="3ep",
+        contenders=("plain-taught",), teacher="base", device="cpu", show=False,
     )  # fmt: skip
     assert {one.entry.contender for one in record.tried} == {"plain-taught"}
     assert all(one.value is not None for one in record.tried)

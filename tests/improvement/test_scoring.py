@@ -1,7 +1,9 @@
 import math
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy import stats
 from torchmetrics.functional.classification import multiclass_accuracy
 
@@ -37,10 +39,22 @@ def test_a_classifier_is_scored_sample_by_sample():
     assert found.samples == len(labels) == setup.data.info.val_size
 
 
-def test_other_models_are_scored_on_the_whole_split_and_in_parts_of_it():
+@pytest.fixture
+def pictures(tmp_path):
+    """Return data of a few small pictures, 20 of them to test on."""
+    generator = np.random.default_rng(0)
+    for split, number in (("train", 2), ("test", 20)):
+        (tmp_path / split).mkdir()
+        for name in range(number):
+            pixels = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / split / f"{name}.png")
+    return f"images:{tmp_path}"
+
+
+def test_other_models_are_scored_on_the_whole_split_and_in_parts_of_it(pictures):
     setup = opened(
         model="refconv.models.restorers:espcn_small",
-        data="photographs",
+        data=pictures,
         task="restoration",
         upscale=4,
         batch_size=2,
@@ -122,9 +136,9 @@ def test_a_score_comes_back_from_json():
     assert Score.from_json(found.to_json()) == found
 
 
-def test_a_small_split_has_blocks_enough_to_tell_differences_apart(monkeypatch):
+def test_a_small_split_has_blocks_enough_to_tell_differences_apart(pictures):
     setup = opened(
-        task="restoration", model="refconv.models.restorers:espcn_small", data="photographs", upscale=4, patch_size=16,
+        task="restoration", model="refconv.models.restorers:espcn_small", data=pictures, upscale=4, patch_size=16,
         batch_size=64,
     )  # fmt: skip
     found = score(setup.model, setup, "test")

@@ -88,8 +88,8 @@ def trained(network, settings, steps=12):
 
 def networks():
     return {
-        "depthwise": lambda: mobilenet_small(width=0.25, num_classes=4),
-        "grouped": lambda: resnext_small(num_classes=4),
+        "depthwise": lambda: mobilenet_small(width=0.25, strides=(1, 2), num_classes=4),
+        "grouped": lambda: resnext_small(channels=(16, 32), num_classes=4),
     }
 
 

@@ -23,6 +23,7 @@ SIZES = {
     "folder:runs/outside/cifar-500-corrupted": 500,
 }
 WITH_VALIDATION = {"mnist1d": 4000, "digits": 1438, "fashion-mnist": 60_000}  # val_split takes its share of these
+MOST_RUNS = {"ablations", "contenders", "tuned"}
 JOURNALS = [path for path in STUDIES if (path.parent / "records" / f"{path.stem}.runs.jsonl").is_file()]
 
 
@@ -47,7 +48,10 @@ def test_committed_studies_can_run(path, tmp_path, monkeypatch):
     assert all(run.recipe.warmup_epochs < run.recipe.epochs for run in runs.bases())
 
 
-@pytest.mark.parametrize("path", JOURNALS, ids=lambda path: path.stem)
+# The journals with the most runs take seconds; the others, that of the main study among them, have every kind of run.
+@pytest.mark.parametrize(
+    "path", [pytest.param(path, marks=[pytest.mark.slow] * (path.stem in MOST_RUNS), id=path.stem) for path in JOURNALS]
+)
 def test_nothing_of_a_committed_study_runs_again_with_its_journal(path, tmp_path, monkeypatch):
     study = read_study(path)
     _have_backbones(study, tmp_path, monkeypatch)

@@ -82,7 +82,7 @@ def test_a_killed_node_loses_nothing_and_no_run_is_done_twice(cluster, nodes, tm
     log = tmp_path / "processes"
     log.mkdir()
     monkeypatch.chdir(tmp_path)
-    recipe = {**TINY["recipe"], "checkpoint_interval": 100, "log_interval": 20}
+    recipe = {**TINY["recipe"], "batch_size": 64, "checkpoint_interval": 100, "log_interval": 20}
     built = {"mobilenet": {"model": "small_studies:noted", "model_kwargs": {"width": 0.25}}}
     read = study(tmp_path, **LONG, recipe=recipe, architectures=built)
     expected = conduct.compare(read, Path("here"), CompareConfig(jobs=1, threads=1, show=False))
@@ -105,7 +105,7 @@ def test_a_killed_node_loses_nothing_and_no_run_is_done_twice(cluster, nodes, tm
 
 
 def test_ctrl_c_leaves_checkpoints_and_the_same_command_goes_on(nodes, tmp_path, monkeypatch):
-    recipe = {**TINY["recipe"], "checkpoint_interval": 10_000}
+    recipe = {**TINY["recipe"], "batch_size": 64, "checkpoint_interval": 10_000}
     read = study(tmp_path, **LONG, recipe=recipe)
     out = tmp_path / "out"
     expected = conduct.compare(read, tmp_path / "here", CompareConfig(jobs=1, threads=1, show=False))

@@ -16,7 +16,7 @@ from refconv.studies import CompareConfig, conduct, on_slurm
 from small_studies import TINY, study
 
 pytestmark = [pytest.mark.executors, pytest.mark.filterwarnings("ignore::ResourceWarning")]
-RECIPE = {**TINY["recipe"], "checkpoint_interval": 100}
+RECIPE = {**TINY["recipe"], "batch_size": 64, "checkpoint_interval": 100}
 LONG = {"study": {"seeds": 1, "samples": 40_000}, "base": {"samples": 1000}, "grid": {"lr": [0.05]}, "recipe": RECIPE}
 PLAIN, REFOCUS = (f"final/mobilenet/{method}/lr-0.05/seed-0" for method in ("plain", "refocus"))
 

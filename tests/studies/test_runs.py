@@ -58,7 +58,7 @@ def test_selection_tries_every_point_on_seeds_of_its_own(tmp_path):
 )
 def test_budgets_are_the_nearest_whole_epochs(tmp_path, samples, size, epochs):
     # An epoch of 1000 samples in batches of 64 has 15 batches, 960 samples.
-    runs = runs_of(study(tmp_path, study={"samples": samples}), tmp_path, size)
+    runs = runs_of(study(tmp_path, study={"samples": samples}, recipe={"batch_size": 64}), tmp_path, size)
     assert runs.final(*runs.cells[0], {"lr": 0.1})[0].recipe.epochs == epochs
 
 

@@ -63,8 +63,9 @@ def versions(*more: str) -> dict[str, str]:
     return {"python": platform.python_version(), **{name: _version(name) for name in (*names, *more)}}
 
 
-@functools.cache  # milliseconds, which add up where a run writes many files
+@functools.cache
 def _version(name: str) -> str:
+    """Return the version of an installed program, which is read from its files once."""
     return metadata.version(name)
 
 

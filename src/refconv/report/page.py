@@ -9,6 +9,7 @@ from importlib import resources
 from typing import Any
 
 import jinja2
+from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from refconv.errors import printable
@@ -56,12 +57,31 @@ def draw(page: Page) -> str:
 def environment(**more: Any) -> jinja2.Environment:
     """Return what draws pages: templates of this package or, as ``package:file``, of another, and style and script."""
     blocks: Any = {"trim_blocks": True, "lstrip_blocks": True, "undefined": jinja2.StrictUndefined}
-    made = jinja2.Environment(loader=jinja2.FunctionLoader(_text), autoescape=True, **blocks)
+    made = jinja2.Environment(loader=jinja2.FunctionLoader(_text), autoescape=True, bytecode_cache=_COMPILED, **blocks)
     made.filters.update(capital=capital, tied=tied)
     style = Markup(_text("style.css") + _text("charts/charts.css"))
     made.globals.update(changes=CHANGES, supports=SUPPORTS, swatch=swatch, p_value=p_value, style=style)
     made.globals.update(script=Markup(_text("script.js")), **more)
     return made
+
+
+class _Compiled(jinja2.BytecodeCache):
+    """Compiled templates, kept for the next page: compiling takes longer than drawing."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Fill a bucket with what is known of its template."""
+        if bucket.key in self._known:
+            bucket.bytecode_from_string(self._known[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep what a bucket holds."""
+        self._known[bucket.key] = bucket.bytecode_to_string()
+
+
+_COMPILED = _Compiled()
 
 
 def _text(name: str) -> str:
