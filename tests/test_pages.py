@@ -43,7 +43,11 @@ def test_results_open_with_the_regimes_of_the_records():
     index = (DOCS / "results" / "index.md").read_text(encoding="utf-8")
     assert figures(regimes.sentences(records)) == figures(index[index.index("* **Small") : index.index("Each study")])
     rows = regimes.rows(records)
-    recorded = {record.name for record in records} - {"subspaces", "corruptions_family", "retraining"}  # questions of their own
+    recorded = {record.name for record in records} - {
+        "subspaces",
+        "corruptions_family",
+        "retraining",
+    }  # questions of their own
     assert {row.study for row in rows} == {"main", *regimes.OUTSIDE} & recorded
     cells = {(record.name, cell.architecture, cell.method): cell.values for record in records for cell in record.cells}
     for row in rows:
