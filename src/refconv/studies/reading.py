@@ -30,8 +30,7 @@ _KEEP = ("records", "models", "all")
 _SETTINGS = {field.name: field for field in dataclasses.fields(Recipe)}
 _OF_THE_STUDY = ("seed", "epochs", "val_split", "test", "method", "checkpoint", "pretrained")
 _SHARED = tuple(name for name in _SETTINGS if name not in _OF_THE_STUDY)
-_OF_METHODS = ("method", "optimizer", "averaging")
-"""Groups of settings in which methods may differ; in all others they are matched."""
+_OF_METHODS = ("method", "optimizer")  # groups of settings in which methods may differ; in all others they are matched
 _SOURCES = ("samples", "checkpoint", "pretrained", "backbones")  # of a base: exactly one of them
 _FIRST_SELECTION_SEED = 1000
 _MOST_SEEDS = 10_000
