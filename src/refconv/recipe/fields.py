@@ -26,7 +26,7 @@ WORKERS = min(4, os.cpu_count() or 1)  #: Data workers where nobody says how man
 # One group of flags in the command line's help each.
 _model, _data, _augmentation = (functools.partial(setting, name) for name in ("model", "data", "augmentation"))
 _method, _optimizer, _schedule = (functools.partial(setting, name) for name in ("method", "optimizer", "schedule"))
-_teaching, _run = functools.partial(setting, "teaching"), functools.partial(setting, "run")
+_averaging, _run = functools.partial(setting, "averaging and teaching"), functools.partial(setting, "run")
 
 
 def refocusing(name: str, default: Any = None) -> Any:
@@ -193,17 +193,17 @@ class Settings:
     min_lr: float = _schedule("learning rate at the end", 0.0, least=0)
     sched_kwargs: dict[str, Any] = _schedule("further arguments of timm's schedule, such as decay_epochs", dict)
 
-    model_ema: bool = _optimizer("ship a moving average of the weights", False)
-    model_ema_decay: float = _optimizer("decay of the moving average", 0.9998, least=0, most=1)
-    model_ema_warmup: bool = _optimizer("warm the decay up from zero", False)
-    distill: str | None = _teaching("teacher: a pretrained timm name, run, folder or module:function", None)
-    distill_checkpoint: str | None = _teaching("the teacher's weights", None)
-    distill_alpha: float = _teaching("weight of the teacher in the loss", 0.5, least=0, most=1)
-    distill_temperature: float = _teaching("temperature of the soft targets", 1.0, above=0)
-    distill_features: tuple[str, ...] = _teaching(
+    model_ema: bool = _averaging("ship a moving average of the weights", False)
+    model_ema_decay: float = _averaging("decay of the moving average", 0.9998, least=0, most=1)
+    model_ema_warmup: bool = _averaging("warm the decay up from zero", False)
+    distill: str | None = _averaging("teacher: a pretrained timm name, run, folder or module:function", None)
+    distill_checkpoint: str | None = _averaging("the teacher's weights", None)
+    distill_alpha: float = _averaging("weight of the teacher in the loss", 0.5, least=0, most=1)
+    distill_temperature: float = _averaging("temperature of the soft targets", 1.0, above=0)
+    distill_features: tuple[str, ...] = _averaging(
         "layers whose attention is compared too: NAME, or STUDENT=TEACHER", ()
     )
-    distill_features_weight: float = _teaching("weight of the features in the loss", 1.0, above=0)
+    distill_features_weight: float = _averaging("weight of the features in the loss", 1.0, above=0)
 
     seed: int = _run("seed of everything random", 0, least=0)
     device: str | None = _run("cpu, cuda, cuda:1, mps; default: the best there is", None, may_change=True)

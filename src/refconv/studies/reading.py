@@ -30,7 +30,13 @@ _KEEP = ("records", "models", "all")
 _SETTINGS = {field.name: field for field in dataclasses.fields(Recipe)}
 _OF_THE_STUDY = ("seed", "epochs", "val_split", "test", "method", "checkpoint", "pretrained")
 _SHARED = tuple(name for name in _SETTINGS if name not in _OF_THE_STUDY)
-_OF_METHODS = ("method", "optimizer")  # groups of settings in which methods may differ; in all others they are matched
+_OF_METHODS = frozenset(
+    name
+    for name, field in _SETTINGS.items()
+    if field.metadata["group"] in {"method", "optimizer"} or name.startswith("model_ema")
+)
+"""Settings in which methods may differ; all others are matched."""
+
 _SOURCES = ("samples", "checkpoint", "pretrained", "backbones")  # of a base: exactly one of them
 _FIRST_SELECTION_SEED = 1000
 _MOST_SEEDS = 10_000
@@ -127,7 +133,7 @@ def _method(table: _Table, grid: Mapping[str, tuple[Any, ...]]) -> Method:
     settings = table.settings((*_SHARED, "method"))
     for name in (*settings, *own):
         where = f"methods.{table.name}.{name}"
-        if _SETTINGS[name].metadata["group"] not in _OF_METHODS:
+        if name not in _OF_METHODS:
             remedy = "give it under [recipe] or an architecture"
             raise StudyError("is the same for every method of a study", where=where, remedy=remedy)
         if name in own and name in settings and not isinstance(settings[name], Mapping):
@@ -150,7 +156,7 @@ def _folder_name(table: _Table) -> str:
 
 
 def _grid(table: _Table) -> dict[str, tuple[Any, ...]]:
-    known = [name for name, field in _SETTINGS.items() if field.metadata["group"] in _OF_METHODS and name != "method"]
+    known = [name for name in _SETTINGS if name in _OF_METHODS and name != "method"]
     return {name: table.values(name) for name in table.settings(known, read=dict)}
 
 
