@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
@@ -230,6 +231,14 @@ def test_an_unreadable_sample_ends_the_batches_and_not_the_worker():
             with pytest.raises(DataError, match="sample 2"):
                 list(load_batches(unreadable, BATCHES * 4, workers=1, collate=tuple))
             assert list(load_batches(whole, BATCHES, workers=1, collate=tuple)) == [(16, 0), (4,)]
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["for one split", "kept"])
+def test_workers_end_with_an_error_that_is_still_referred_to(kept):
+    before = {process.pid for process in multiprocessing.active_children()}
+    with workers_kept() if kept else nullcontext(), pytest.raises(DataError, match="sample 2"):
+        list(load_batches(Squares(2), BATCHES, workers=2, collate=tuple))
+    assert {process.pid for process in multiprocessing.active_children()} <= before
 
 
 @pytest.mark.slow

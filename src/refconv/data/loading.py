@@ -1,4 +1,10 @@
-"""Samples made by worker processes, in the order that is asked for; what goes wrong in a worker is said in one line."""
+"""Samples made by worker processes, in the order that is asked for; what goes wrong in a worker is said in one line.
+
+Note [Workers and errors]: torch's loader tells its workers to end when its iterator is deleted. If only the collector
+of cycles finds the iterator, the queues to the workers may be closed before, the workers hear nothing, and deleting
+takes five seconds for each. An error refers to the frames that it passed, so that a frame here neither keeps the error
+that it raises, which would be a cycle, nor the iterator, which would live as long as the error.
+"""
 
 from __future__ import annotations
 
@@ -57,10 +63,14 @@ def load_batches(
     leave_if_imported()
     with signals_held_back():
         loaded = iter(loader)
-    for batch in map(_unpacked, _explained(loaded)):
-        if isinstance(batch, DataError):
-            raise batch
-        yield batch
+    try:
+        for batch in map(_unpacked, _explained(loaded)):
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
+    finally:
+        del loaded
+        batch = None  # see Note [Workers and errors]
 
 
 @contextmanager
@@ -79,7 +89,8 @@ def workers_kept(device: torch.device | None = None) -> Iterator[None]:
         yield
     finally:
         _KEPT.reset(before)
-        kept.pools.clear()  # the last reference to the workers, which end
+        for pool in kept.pools.values():
+            pool.end()
 
 
 class _Kept:
@@ -156,6 +167,12 @@ class _Pool:
                 self.broken = count < len(batches)
         finally:
             self.busy = False
+            batch = None  # see Note [Workers and errors]
+
+    def end(self) -> None:
+        """Let go of the workers, which end; nothing is loaded afterwards."""
+        self.broken, self._rest = True, None
+        del self._loader
 
     def _take_rest(self) -> None:
         """Take what a caller left: the workers have made it, and it lies in shared memory until it is unpacked."""
@@ -268,6 +285,8 @@ def _explained(batches: Iterator[Any]) -> Iterator[Any]:
         if "DataLoader worker" not in str(error):
             raise
         raise _died(error) from error
+    finally:
+        del batches
 
 
 def _died(error: Exception) -> DataError:
