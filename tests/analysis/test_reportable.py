@@ -100,3 +100,10 @@ def test_nothing_heavy_is_loaded():
     code = "import sys, refconv.analysis.reportable; print({'torch', 'timm', 'rich'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_the_hint_to_resume_names_the_trust_that_the_code_of_the_run_needs(tmp_path):
+    files(tmp_path, "checkpoint.pt")
+    (tmp_path / "recipe.toml").write_text(Recipe(model="my_nets:small", data="digits").to_toml({}), encoding="utf-8")
+    with pytest.raises(RunError, match=r"refconv train --resume --trust --out"):
+        holds_analysis(tmp_path)

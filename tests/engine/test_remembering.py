@@ -141,3 +141,14 @@ def test_a_setting_that_the_optimizer_has_lost_is_refused(tmp_path):
         CheckpointError, match=r"checkpoint\.pt: a setting of the optimizer is missing; expected momentum"
     ):
         train(quick, run, resume=True, show=False)
+
+
+def test_a_group_that_the_optimizer_has_lost_is_refused(tmp_path):
+    quick, run = recipe(), tmp_path / "run"
+    train(quick, run, show=False)
+    content = torch.load(run / "checkpoint.pt", weights_only=True)
+    del content[DIGEST], content["optimizer"]["param_groups"][-1]
+    torch.save(with_digest(content), run / "checkpoint.pt")
+    (run / "record.json").unlink()
+    with pytest.raises(CheckpointError, match=r"groups of the optimizer's parameters are not .*; copy the file again"):
+        train(quick, run, resume=True, show=False)

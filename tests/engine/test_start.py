@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +16,7 @@ from refconv.engine import Recipe, RunRecord, train
 from refconv.engine.epochs import Loop
 from refconv.engine.metrics import Metrics
 from refconv.engine.run_record import Course
-from refconv.engine.start import at_chance, random_bases
+from refconv.engine.start import at_chance, idle_settings, random_bases
 from refconv.methods.registry import method_of
 from refconv.models.checkpoint import Checkpoint
 from refconv.process.interruption import StoppedError
@@ -97,6 +98,17 @@ def test_a_run_that_ends_below_its_start_says_so_last_and_again_when_asked(tmp_p
     assert capsys.readouterr().out == f"finished before: {last}\n"
 
 
+def test_a_finished_run_that_has_lost_its_model_writes_it_again(tmp_path, capsys):
+    record = train(recipe(), tmp_path / "run", show=False)
+    weights = tmp_path / "run" / "model" / "model.safetensors"
+    whole = weights.read_bytes()
+    shutil.rmtree(weights.parent)
+    again = train(recipe(), tmp_path / "run", resume=True)
+    assert "finished before" not in capsys.readouterr().out
+    assert weights.read_bytes() == whole
+    assert (again.top1, again.loss) == (record.top1, record.loss)
+
+
 def test_a_record_of_an_earlier_version_has_no_course(tmp_path):
     record = train(recipe(), tmp_path / "run", show=False)
     content = json.loads(record.to_json())
@@ -150,6 +162,21 @@ def test_a_run_fell_only_by_more_than_chance_and_one_sample_explain(measure, sam
 )
 def test_refocusing_random_weights_warns(settings, warned):
     assert (random_bases(method_of(recipe(**settings))) is not None) == warned
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"gram_scale": "paper", "power": 0.5}, "warning: the method plain does not read gram_scale, power; --method"),
+        ({"method": "norm_fold", "include": ("x",)}, "does not read include"),
+        ({"method": "lr_scaled", "gram_scale": "paper"}, None),
+        ({"method": "low_rank", "power": 0.5}, "the method low_rank does not read power"),
+        ({"method": "refocus", "gram_scale": "paper", "space": "kernel", "opt": "adamw"}, None),
+    ],
+)
+def test_settings_that_the_method_does_not_read_are_said(settings, words):
+    found = idle_settings(method_of(recipe(**settings)))
+    assert found is None if words is None else words in found
 
 
 def test_the_warning_is_shown_before_the_start(tmp_path, capsys):

@@ -16,9 +16,10 @@ def folder(tmp_path):
     return RunFolder(tmp_path / "run")
 
 
-def start_run(folder, name="checkpoint.pt"):
-    folder.path.mkdir()
-    (folder.path / name).write_bytes(b"x")
+def start_run(folder, *names):
+    for name in names or ("checkpoint.pt",):
+        (folder.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder.path / name).write_bytes(b"x")
 
 
 def test_a_folder_that_exists_is_not_started_again(folder):
@@ -49,6 +50,26 @@ def test_resuming_needs_a_checkpoint(prepare, found, folder):
     prepare(folder)
     with pytest.raises(RunError, match=f"nothing to resume; expected a file checkpoint.pt, found {found}"):
         folder.opened(resume=True).__enter__()
+
+
+def test_what_is_said_of_an_incomplete_run_leads_out_of_it(folder):
+    start_run(folder, "model/x", "record.json")
+    for resume in (True, False):
+        with pytest.raises(RunError) as caught:
+            folder.opened(resume=resume).__enter__()
+        assert "--resume" not in caught.value.remedy
+    with pytest.raises(RunError, match="nothing to resume; .* its result is plain already: .*model"):
+        folder.recipe_to_resume()
+    start_run(folder, "checkpoint.pt")
+    with pytest.raises(RunError, match=r"a run whose recipe is missing; .* the command that trained it .* --resume"):
+        folder.recipe_to_resume()
+
+
+def test_a_folder_of_other_things_is_not_to_be_resumed(folder):
+    start_run(folder, "images")
+    for resume, words in ((False, "exists already; found images; give another folder"), (True, "in another folder")):
+        with pytest.raises(RunError, match=words):
+            folder.opened(resume=resume).__enter__()
 
 
 def test_a_file_is_no_folder(folder):

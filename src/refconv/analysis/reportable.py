@@ -6,13 +6,17 @@ Imports nothing heavy: where the analyses are there, a report needs neither torc
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
-from refconv.errors import RunError
+from refconv.errors import RefconvError, RunError
 from refconv.measures.facts import FACTS_FILE, PairFacts, SideFacts
 from refconv.models.run_folder import RunFolder
+from refconv.named_code import resuming, running
+from refconv.recipe.code import code_of
+from refconv.recipe.recipe import Recipe
 
 ANALYSIS_FOLDER = "analysis"  #: Where the analysis of a run lies, inside the run
 _DEPTH = 3  # of the folders in which runs are looked for, so that a remedy can name one
@@ -48,7 +52,11 @@ def _incomplete(run: RunFolder) -> RunError:
     elif lost == run.recipe_file:
         remedy = "the command that trained the run writes it again, with --resume"
     else:
-        remedy = f"refconv train --resume --out {run.path}"
+        code: Iterable[str] = ()
+        with suppress(RefconvError):  # a damaged recipe is said by the command
+            code = code_of(Recipe.from_toml(run.recipe_file))
+        with running(code):
+            remedy = f"refconv train {resuming()} --out {run.path}"
     return RunError(what, where=str(run.path), expected=expected, remedy=remedy)
 
 

@@ -18,7 +18,7 @@ from refconv.engine.loggers.several import Loggers, check_installed
 from refconv.engine.metrics import Metrics, NoMetrics
 from refconv.engine.run_record import RunRecord, by_field, command, hardware, versions
 from refconv.engine.setup import Setup, open_setup, thaw
-from refconv.engine.start import evaluate_start, random_bases
+from refconv.engine.start import evaluate_start, idle_settings, random_bases
 from refconv.engine.stepping import Stepper
 from refconv.errors import RecordError, RunError, printable
 from refconv.methods.method import parameters_allowed
@@ -85,9 +85,9 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
                 stack.enter_context(folder.opened(resume=resume))
         with processes.together():
             checkpoint = _checkpoint(folder, recipe) if resume else None
-            if resume and folder.record_file.is_file():
+            if resume and folder.record_file.is_file() and folder.model_folder.is_dir():  # else it is finished again
                 record = _record(folder)
-                if processes.first and folder.model_folder.is_dir():
+                if processes.first:
                     read_weights(folder.model_folder)  # which refuses what was damaged since
                 if show and processes.first and not quiet():
                     print(printable(f"finished before: {last_line(record, recipe, folder)}"), flush=True)
@@ -107,7 +107,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         shown = StepDisplay(title, start=loop.step, total=loop.total, show=show and processes.first)
         stack.enter_context(shown)
         warnings = () if loop.step else (
-            random_bases(method), setup.task.warning(setup.model, recipe), _alone(setup),
+            random_bases(method), idle_settings(method), setup.task.warning(setup.model, recipe), _alone(setup),
             emulated_bf16(processes.device, recipe.amp),
             too_small(setup.model, setup.info.input_size) if setup.task.prepares_images else None,
         )  # fmt: skip

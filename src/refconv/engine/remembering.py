@@ -77,6 +77,10 @@ def load_optimizer(stepper: Stepper, setup: Setup, checkpoint: Checkpoint, *, wh
 def _check(stepper: Stepper, setup: Setup, checkpoint: Checkpoint, where: str) -> None:
     step, groups = checkpoint.step, stepper.optimizer.param_groups
     state, saved = checkpoint.optimizer["state"], checkpoint.optimizer["param_groups"]
+    sizes, given = ([len(group["params"]) for group in kept] for kept in (groups, saved))
+    if given != sizes:
+        what = "the groups of the optimizer's parameters are not those of the run"
+        raise _incomplete(what, f"{sizes} parameters", str(given), where)
     for own, group in zip(groups, saved, strict=True):
         if lost := sorted(own.keys() - group.keys()):
             raise _incomplete("a setting of the optimizer is missing", some(lost), "none", where)

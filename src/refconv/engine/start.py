@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 from torch import nn
 
+from refconv.config import FIELDS
 from refconv.data import Split
 from refconv.data.dataset import in_drawn_order
 from refconv.engine.run_record import Course
@@ -82,6 +84,17 @@ def _classifier_kept(setup: Setup) -> bool:
         return not recipe.reset_classifier
     cfg = getattr(setup.model, "pretrained_cfg", None) or {}
     return recipe.pretrained and cfg.get("num_classes", setup.info.num_classes) == setup.info.num_classes
+
+
+def idle_settings(method: Method) -> str | None:
+    """Return a warning if settings of refocusing are given that the method does not read."""
+    usual = {field.name: field.default for field in dataclasses.fields(method.recipe)}
+    idle = [
+        name for name in FIELDS.values() if name not in method.reads and getattr(method.recipe, name) != usual[name]
+    ]
+    if not idle:
+        return None
+    return f"warning: the method {method.recipe.method} does not read {', '.join(idle)}; --method refocus does"
 
 
 def random_bases(method: Method) -> str | None:

@@ -39,6 +39,11 @@ class Method:
         self.check()
         _check_budget(recipe)
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """The names of those settings of refocusing in the recipe that make a difference to the method."""
+        return frozenset()
+
     def check(self) -> None:
         """Check the settings; plain training has none."""
         for name in self.recipe.method_kwargs:

@@ -74,6 +74,10 @@ class Transformed(Method):
     def config(self) -> TransformConfig:
         return config_of(resolved(self.recipe.method), {**self._fields(), **self.recipe.method_kwargs})
 
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset(FIELDS[name] for name in self._fields())
+
     def change(self, model: nn.Module) -> Plan:
         """Put the transformation on the model's kernels, sized by the budget if there is one."""
         config, wanted = self.config(), parameters_allowed(model, self.recipe)

@@ -54,10 +54,8 @@ class RunFolder:
                     raise self._nothing_to_resume()
                 if not resume and present:
                     found = ", ".join(present[:4]) + (", ..." if len(present) > 4 else "")
-                    what, remedy = (
-                        "the run folder exists already",
-                        f"continue it with {resuming()}, or give another folder",
-                    )
+                    going_on = f"continue it with {resuming()}, or " if self.checkpoint_file.is_file() else ""
+                    what, remedy = "the run folder exists already", f"{going_on}give another folder"
                     raise RunError(what, where=str(self.path), found=found, remedy=remedy)
                 begun = not resume
                 yield
@@ -96,6 +94,10 @@ class RunFolder:
     def _nothing_to_resume(self) -> RunError:
         found = ", ".join(self._present()[:4]) or "an empty folder" if self.path.is_dir() else "no folder"
         expected, remedy = f"a file {self.checkpoint_file.name}", "start the run without --resume"
+        if self.model_folder.is_dir():
+            remedy = f"its result is plain already: {self.model_folder}"
+        elif self.path.is_dir() and self._present() and not self._never_began():
+            remedy = "start the run in another folder, without --resume"
         return RunError("nothing to resume", where=str(self.path), expected=expected, found=found, remedy=remedy)
 
     @property
@@ -114,8 +116,12 @@ class RunFolder:
 
     def recipe_to_resume(self) -> Path:
         """Return the recipe with which the run here goes on."""
-        if not self.recipe_file.is_file():
+        if not self.checkpoint_file.is_file():
             raise self._nothing_to_resume()
+        if not self.recipe_file.is_file():
+            expected, remedy = f"a file {self.recipe_file.name}", "the command that trained it writes it again, with "
+            what = "a run whose recipe is missing"
+            raise RunError(what, where=str(self.path), expected=expected, remedy=f"{remedy}--resume")
         return self.recipe_file
 
     def recipe(self) -> Recipe:

@@ -12,10 +12,11 @@ from refconv.surgery import evaluating
 
 @torch.no_grad()
 def too_small(model: nn.Module, input_size: Sequence[int]) -> str | None:
-    """Return a warning if images are smaller than the total stride of a network, so that padding is what it sees.
+    """Return a warning if images are so small that a layer of a network steps over all that it gets.
 
-    That is where a layer with a stride gets a map of fewer values along an axis than it steps over: it reduces nothing
-    any more, and what follows looks at one place of the image. Networks of other input are not looked at.
+    That is where a layer with a stride gets a map of fewer values along an axis than its stride: it reduces nothing any
+    more, and what follows looks at one place of the image. Such images are smaller than the network's total stride, by
+    half or more. Networks of other input are not looked at.
 
     Args:
         model: a network of one tensor, which is left as it was.
