@@ -198,6 +198,14 @@ def test_what_improve_decides_is_refused(base, tmp_path, settings, error, words)
         improve(recipe(base, **settings), tmp_path / "out", config())
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_the_folder_of_a_run_is_not_taken_for_an_improvement(base, dry_run):
+    before = sorted(base.iterdir())
+    with pytest.raises(RunError, match="the folder of a run; give another folder"):
+        improve(recipe(base), base, dataclasses.replace(config(), dry_run=dry_run))
+    assert sorted(base.iterdir()) == before
+
+
 def test_a_budget_below_a_step_is_refused(base, tmp_path):
     with pytest.raises(
         SettingError, match="the budget does not suffice for a step; expected at least 32 samples, found 10"

@@ -227,6 +227,14 @@ def test_a_study_folder_has_one_user_at_a_time(tmp_path):
         compare(study(tmp_path), tmp_path / "out")
 
 
+def test_the_folder_of_a_run_is_not_taken_for_a_study(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.toml").write_text("")
+    with pytest.raises(RunError, match="run: the folder of a run; give another folder"):
+        compare(study(tmp_path), tmp_path / "run")
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["recipe.toml"]
+
+
 @pytest.mark.parametrize(
     ("tables", "words"),
     [

@@ -25,6 +25,7 @@ from refconv.improvement.record import Entry, SearchPlan
 from refconv.improvement.scoring import Score
 from refconv.methods.registry import method_of
 from refconv.models.model_folder import check_model_place, locate
+from refconv.models.run_folder import RunFolder
 from refconv.process.distributed import Processes, choose_device
 from refconv.recipe.recipe import Recipe
 from refconv.recipe.timm_names import scaled_rate
@@ -237,6 +238,7 @@ def check_place(out: Path) -> None:
     """Check, before anything is trained, that the result can be written."""
     if out.exists() and not out.is_dir():
         raise RunError("a file is there", where=str(out), expected="a folder", remedy="give another --out")
+    RunFolder(out).refuse_run()
     check_model_place(out / "model")
 
 

@@ -105,6 +105,11 @@ class RunFolder:
         """Whether a run has left something here, be it whole or not."""
         return any(file.is_file() for file in (self.recipe_file, self.checkpoint_file, self.record_file))
 
+    def refuse_run(self) -> None:
+        """Refuse the folder of a run for something else that is to be written there."""
+        if self.is_run:
+            raise RunError("the folder of a run", where=str(self.path), remedy="give another folder")
+
     def without_checkpoint(self) -> CheckpointError:
         """Return the error for a run whose checkpoint is needed and not there."""
         expected, found = f"a file {self.checkpoint_file.name}", ", ".join(self._present()[:4])

@@ -16,7 +16,7 @@ from refconv.data import DataInfo
 from refconv.engine import start
 from refconv.errors import RunError, StudyError
 from refconv.methods.registry import method_of
-from refconv.models.run_folder import held, locked, write_whole
+from refconv.models.run_folder import RunFolder, held, locked, write_whole
 from refconv.process.interruption import StoppedError, interruptible
 from refconv.records import Record
 from refconv.studies import pages
@@ -70,6 +70,7 @@ def compare(study: Study, out: Path, config: CompareConfig | None = None) -> Com
 def _compared(study: Study, out: Path, config: CompareConfig) -> Comparison:
     if importlib.util.find_spec("matplotlib") is None:  # said before hours of training, not after
         raise RunError("the forest plot needs matplotlib", remedy="pip install 'refconv[analysis]'")
+    RunFolder(out).refuse_run()
     alone = nullcontext() if config.journal is None else held(config.journal, "journal", force=True)
     with locked(out, "study folder"), alone:
         data = open_data_of(study)
