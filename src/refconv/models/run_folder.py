@@ -121,9 +121,9 @@ class RunFolder:
 
     def recipe_to_resume(self) -> Path:
         """Return the recipe with which the run here goes on."""
-        if not self.checkpoint_file.is_file():
-            raise self._nothing_to_resume()
         if not self.recipe_file.is_file():
+            if not self.checkpoint_file.is_file():
+                raise self._nothing_to_resume()
             expected, remedy = f"a file {self.recipe_file.name}", "the command that trained it writes it again, with "
             what = "a run whose recipe is missing"
             raise RunError(what, where=str(self.path), expected=expected, remedy=f"{remedy}--resume")
