@@ -151,7 +151,7 @@ def measure(number: int, side: int, repetitions: int) -> dict[str, Any]:
     target = torch.empty_like(g)
     for _ in range(WARM_UP + repetitions):
         for name, way in ways.items():
-            times[name].append(seconds_of(lambda way=way: way(g, base)))  # type: ignore[misc]
+            times[name].append(seconds_of(lambda way=way: way(g, base)))  # type: ignore[misc]  # mypy cannot infer the default of a lambda
         times["copy"].append(seconds_of(lambda: target.copy_(g)))
     medians = {name: 1e3 * statistics.median(values[WARM_UP:]) for name, values in times.items()}
     return {"slices": number, "kernel": side, "ms": medians, "first_s": first}

@@ -43,7 +43,8 @@ def kept_by(optimizer: Optimizer, steps: int) -> dict[Tensor, Entry]:
     found: dict[Tensor, Entry] = {}
     for group in optimizer.param_groups:
         tried: dict[Any, Entry] = {}
-        for parameter, refocused in zip(group["params"], group.get(SITES) or itertools.repeat(None), strict=False):
+        sites = group.get(SITES) or [None] * len(group["params"])
+        for parameter, refocused in zip(group["params"], sites, strict=True):
             kind = parameter.shape, parameter.dtype, parameter.device
             if kind not in tried:
                 tried[kind] = _tried(optimizer, group, parameter, steps)
