@@ -15,14 +15,19 @@ from ready_processes import Script
 
 def several_processes(count, script, *arguments, seconds=300):
     """Run a script in so many processes, forked from one that is ready; return what each printed. All must end well."""
-    store, environments = _group(count)
     code = f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')"
-    processes = [Script(code, *arguments, environment=environment) for environment in environments]
-    _wait_for(processes, seconds, alone=0.0)
-    del store
-    done = [process.wait() for process in processes]
+    done = forked_together(count, code, *arguments, seconds=seconds, alone=0.0)
     assert [one.returncode for one in done] == [0] * count, "\n".join((one.stdout + one.stderr)[-3000:] for one in done)
     return [one.stdout for one in done]
+
+
+def forked_together(count, code, *arguments, seconds=300, alone=None):
+    """Run code in so many processes, forked from one that is ready; return how each ended and what it printed."""
+    store, environments = _group(count)
+    processes = [Script(code, *arguments, environment=environment) for environment in environments]
+    _wait_for(processes, seconds, alone)
+    del store
+    return [process.wait() for process in processes]
 
 
 def processes_that_may_fail(count, script, *arguments, seconds=300, alone=None, launched=True):

@@ -8,6 +8,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 Part = str | None  #: A part of a message, or that it has none
 _LONGEST = 1000  # characters of a part of a message
@@ -27,6 +28,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     close = difflib.get_close_matches(name, names, n=3)
     closest = [names[other] for other in dict.fromkeys([*sorted(begun, key=_natural), *close])][:3]
     return f"did you mean {' or '.join(closest)}?" if closest else None
+
+
+def names_beside(path: Path) -> str | None:
+    """Return the remedy for a path where nothing is: similar names beside it."""
+    return did_you_mean(path.name, [entry.name for entry in path.parent.glob("*")])
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -111,6 +117,16 @@ class RefconvError(ValueError):
         super().__init__(printable(" ".join(line.split())))
 
 
+def said_by(error: BaseException) -> str:
+    """Return what an error says; one of the operating system without its number and path, which messages have anyway.
+
+    Example:
+        >>> said_by(FileNotFoundError(2, "No such file or directory", "a.toml")), said_by(ValueError("no TOML"))
+        ('No such file or directory', 'no TOML')
+    """
+    return getattr(error, "strerror", None) or str(error)
+
+
 # How torch and oneDNN say that an allocation failed; oneDNN cannot create a primitive that it has described where there
 # is no memory for its code.
 _NO_MEMORY = re.compile(
@@ -164,7 +180,7 @@ def in_one_line(
         raise
     except errors as error:  # by default all: parsers of other packages raise anything for damaged content
         own = type(error).__name__
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        lines = [line.strip() for line in said_by(error).splitlines() if line.strip()]
         # What systems and libraries say about values is a sentence; the message of a KeyError is not.
         told = isinstance(error, (OSError, ValueError)) and not isinstance(error, UnicodeError)
         found = " ".join(lines)[:200] if told and lines else f"{own}: {lines[0][:200]}" if lines else own

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from refconv.digests import COPY_AGAIN, DAMAGED, split_digest, with_digest
-from refconv.errors import RecordError, file_name_text
+from refconv.errors import RecordError, file_name_text, said_by
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -117,8 +117,9 @@ class Record:
         try:
             return cls.from_json(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            what, found = "cannot read the record", getattr(error, "strerror", None) or str(error)
-            raise RecordError(what, where=str(path), found=found, remedy=COPY_AGAIN) from error
+            raise RecordError(
+                "cannot read the record", where=str(path), found=said_by(error), remedy=COPY_AGAIN
+            ) from error
 
 
 def replace_file(path: Path, content: bytes | memoryview) -> None:

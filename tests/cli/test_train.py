@@ -184,6 +184,7 @@ def test_resume_auto_starts_and_goes_on_and_says_when_it_is_over(base, tmp_path,
     run = tmp_path / "run"
     assert interrupted([*flags, run], step=2).returncode == 130
     (run / "checkpoint.pt").unlink()  # as if it had been stopped before its first one
+    (run / "metrics.jsonl").write_bytes(b"")
     assert interrupted([*flags, run], step=3).returncode == 130
     assert Checkpoint.load(run / "checkpoint.pt").step == 3
     assert main([*flags, str(run)]) == 0
@@ -194,7 +195,7 @@ def test_resume_auto_starts_and_goes_on_and_says_when_it_is_over(base, tmp_path,
     assert (base / "model/model.safetensors").read_bytes() == whole
 
 
-def test_a_run_stopped_before_its_first_checkpoint_is_started_by_the_same_command(tmp_path):
+def test_a_run_stopped_before_its_first_checkpoint_is_started_by_the_same_command(tmp_path, capsys):
     """It was told to resume, and then that there is nothing to resume."""
     run = tmp_path / "run"
     flags = ["train", *TINY, "-o", str(run)]
@@ -203,6 +204,14 @@ def test_a_run_stopped_before_its_first_checkpoint_is_started_by_the_same_comman
         (run / name).unlink()
     shutil.rmtree(run / "model")
     assert sorted(path.name for path in run.iterdir() if path.name != ".lock") == ["metrics.jsonl", "recipe.toml"]
+    whole = (run / "metrics.jsonl").read_bytes()
+    for ending in ([], ["--resume", "auto"]):  # it was trained, and somebody has removed its checkpoint
+        assert main([*flags, *ending]) == 2
+        assert (
+            "the run folder exists already; found metrics.jsonl, recipe.toml; give another" in capsys.readouterr().err
+        )
+    assert (run / "metrics.jsonl").read_bytes() == whole
+    (run / "metrics.jsonl").write_bytes(b"")
     assert main(["train", "--resume", "-o", str(run)]) == 2
     assert main(flags) == 0
     assert (run / "record.json").is_file()

@@ -12,6 +12,7 @@ import torch
 from ready_processes import Script
 from refconv.errors import DataError, RunError
 from refconv.process.distributed import Processes, choose_device, joined
+from several_processes import forked_together
 
 CPU = torch.device("cpu")
 
@@ -76,3 +77,26 @@ def test_a_worker_dies_with_its_parent(tmp_path):
     while time.monotonic() < deadline and status.exists() and "Z (zombie)" not in status.read_text():
         time.sleep(0.02)
     assert not status.exists() or "Z (zombie)" in status.read_text()
+
+
+REFUSED = """
+import os, sys
+from refconv.cli import main
+os.environ["REFCONV_TRAIN_EPOCH"] = "3"  # gives no flag, which is a warning
+recipe = sys.argv[1] + (os.environ["RANK"] if sys.argv[2] == "own" else "") + ".toml"
+sys.exit(main(["train", "--recipe", recipe, "--out", "run"]))
+"""
+
+
+@pytest.mark.parametrize(("whose", "count"), [("common", 1), ("own", 3)])
+def test_before_processes_have_joined_words_of_all_are_said_once(whose, count, tmp_path):
+    """Also warnings; what only one process meets is said by that one."""
+    ended = forked_together(3, REFUSED, tmp_path / "none", whose)
+    assert [one.returncode for one in ended] == [2, 2, 2]
+    lines = [line for one in ended for line in one.stderr.splitlines()]
+    warnings, errors = ([line for line in lines if line.startswith(f"refconv: {kind}")] for kind in ("warn", "err"))
+    assert len(warnings) == 1
+    assert "REFCONV_TRAIN_EPOCH: gives no flag" in warnings[0]
+    assert len(errors) == len(set(errors)) == count
+    assert all("none" in line for line in errors)
+    assert len(lines) == 1 + count

@@ -10,7 +10,7 @@ from torch import nn
 import refconv
 from networks import EveryKind, randomise
 from refconv.errors import ModelError
-from refconv.surgery import Certificate
+from refconv.surgery import Certificate, evaluating
 
 BATCH = torch.randn(8, 3, 20, 20, generator=torch.Generator().manual_seed(0))
 
@@ -312,3 +312,18 @@ def test_a_lack_of_memory_is_not_taken_for_a_batch_that_does_not_fit(error):
     with pytest.raises(type(error)) as raised:
         refconv.verify(Large(), Large(), torch.zeros(1, 3, 8, 8))
     assert raised.value is error
+
+
+def test_a_compiled_model_is_evaluated_as_it_is():
+    """See Note [Evaluations are not compiled]; its compiled code is there again afterwards."""
+    compiled = []
+    model, plain = pair()
+    model.compile(backend=lambda graph, inputs: compiled.append(graph) or graph.forward)
+    model.train()
+    for batch in (BATCH[:2], BATCH):
+        with evaluating(model):
+            assert torch.equal(model(batch), plain.eval()(batch))
+    assert compiled == []
+    assert model.training
+    model(BATCH)
+    assert compiled

@@ -76,7 +76,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         if given and (named := command.commands.get(given[0])) is not None:  # type: ignore[attr-defined]  # a group's
             given = [given[0], *spread(named, given[1:])]
         for line in _strange_variables(command):
-            print(f"refconv: warning: {line}", file=sys.stderr)
+            _print(f"warning: {line}")
         with _warnings_as_lines():
             status = command.main(args=given, prog_name="refconv", standalone_mode=False)
             if status == INTERRUPTED:  # so typer says it
@@ -87,11 +87,11 @@ def _run(arguments: Sequence[str] | None) -> int:
     except ModuleNotFoundError as error:
         if (wanted := not_installed(error)) is None:
             raise
-        print(f"refconv: error: {wanted}", file=sys.stderr)
+        _print(f"error: {wanted}")
         return MISTAKE
     except (RefconvError, _UsageError) as error:
         line = str(error) if isinstance(error, RefconvError) else _usage(error)
-        print(f"refconv: error: {line}", file=sys.stderr)
+        _print(f"error: {line}")
         return MISTAKE
     except (typer.Abort, KeyboardInterrupt):
         print(STOPPED, file=sys.stderr)
@@ -99,9 +99,21 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (OSError, MemoryError, RuntimeError) as error:
         if (lack := shortage(error)) is None:
             raise
-        print(f"refconv: error: {lack}", file=sys.stderr)
+        _print(f"error: {lack}")
         return MISTAKE
     return status if isinstance(status, int) else 0
+
+
+def _print(line: str) -> None:
+    """Print a line on standard error, once where several processes of torchrun have the same to say."""
+    once: contextlib.AbstractContextManager[bool] = contextlib.nullcontext(True)
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        from refconv.process.distributed import said_once
+
+        once = said_once(line)
+    with once as mine:
+        if mine:
+            print(f"refconv: {line}", file=sys.stderr, flush=True)
 
 
 def _strange_variables(group: Any) -> Iterator[str]:
@@ -128,7 +140,7 @@ def _warnings_as_lines() -> Iterator[None]:
                 usual(message, category, *where, **more)
             elif str(message) not in said and not quiet():
                 said.add(str(message))
-                print(f"refconv: warning: {printable(str(message))}", file=sys.stderr)
+                _print(f"warning: {printable(str(message))}")
 
         warnings.showwarning = show
         warnings.simplefilter("always", RefconvWarning)

@@ -17,7 +17,7 @@ from torch.nn.modules.conv import _ConvNd
 from refconv.data import Data, DataInfo
 from refconv.data.class_names import is_of_imagenet, library_names
 from refconv.engine.run_record import command, versions
-from refconv.errors import CheckpointError, DataError, RunError, SettingError
+from refconv.errors import CheckpointError, DataError, RunError, SettingError, said_by
 from refconv.models.creation import ModelSpec
 from refconv.models.metadata import ADOPTED
 from refconv.models.model_folder import check_model_place
@@ -289,7 +289,7 @@ def read_class_names(given: str) -> tuple[str, ...]:
         text = path.read_text(encoding="utf-8-sig")
         found = parsed_json(text) if text.lstrip()[:1] in {"[", "{"} else text.splitlines()
     except (OSError, ValueError) as error:
-        raise RunError("cannot be read", where=f"--class-names {given}", found=str(error)) from error
+        raise RunError("cannot be read", where=f"--class-names {given}", found=said_by(error)) from error
     if isinstance(found, dict):
         by_number = all(str(key).isdecimal() for key in found)
         pairs = found.items() if by_number else ((value, key) for key, value in found.items())

@@ -15,7 +15,7 @@ from refconv.engine.setup import Setup
 from refconv.methods.method import Method
 from refconv.recipe.rules import from_weights
 from refconv.tasks.classification.evaluation import ClassificationEvaluation
-from refconv.tasks.evaluation import Evaluation, uncompiled
+from refconv.tasks.evaluation import Evaluation
 
 EXPLODED = 100  #: Times the loss of the start, or 1 if that is less
 MOST, LEAST, SHARE = 1000, 32, 10
@@ -32,8 +32,7 @@ def evaluate_start(model: nn.Module, setup: Setup, *, seen: int) -> tuple[str, E
     """
     split: Split = "val" if setup.data.info.val_size else "train"
     drawn, _, _ = in_drawn_order(setup.data, split, min(MOST, max(LEAST, seen // SHARE)))
-    with uncompiled(model):
-        return split, setup.evaluate(model, split, drawn)
+    return split, setup.evaluate(model, split, drawn)
 
 
 def course_from(split: str, result: Evaluation, measure: str) -> Course | None:

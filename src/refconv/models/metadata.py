@@ -15,7 +15,7 @@ from typing import Any, TypedDict
 import safetensors
 
 from refconv.digests import check_digest
-from refconv.errors import CheckpointError
+from refconv.errors import CheckpointError, said_by
 from refconv.records import conformed, parsed_json
 
 ADOPTED = "adopted.json"  #: The record of weights that were made into a model folder, in that folder
@@ -133,6 +133,6 @@ def recorded_recipe(folder: Path) -> dict[str, Any]:
                 raise
             except (OSError, ValueError) as error:
                 what, remedy = "damaged or not a record", "remove the file; data are then named by --data"
-                raise CheckpointError(what, where=str(path), found=str(error), remedy=remedy) from error
+                raise CheckpointError(what, where=str(path), found=said_by(error), remedy=remedy) from error
             return found.get("recipe") or found.get("plan", _Planned()).get("recipe", {})
     return {}

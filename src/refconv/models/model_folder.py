@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from refconv.data.preprocessing import BESIDE_TIMM
 from refconv.digests import COPY_AGAIN, check_digest, with_digest
-from refconv.errors import CheckpointError, ModelError, RunError
+from refconv.errors import CheckpointError, ModelError, RunError, said_by
 from refconv.models.builders import arguments_with_weights, build, hub_config, is_timm
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.exported import SUFFIXES
@@ -155,7 +155,7 @@ def read_config(folder: Path | str) -> dict[str, Any]:
         raise CheckpointError(what, where=str(folder), expected=expected, remedy="check the path") from error
     except (OSError, ValueError) as error:
         remedy = "copy the folder again, or have refconv merge write it again from its run"
-        raise CheckpointError("damaged or not JSON", where=str(path), found=str(error), remedy=remedy) from error
+        raise CheckpointError("damaged or not JSON", where=str(path), found=said_by(error), remedy=remedy) from error
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
         expected, remedy = "a key 'architecture'", "give the file of weights itself, and the model's name by --model"
         raise CheckpointError("names no architecture", where=str(path), expected=expected, remedy=remedy)

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 
-from refconv.errors import CheckpointError, RefconvError, RunError
+from refconv.errors import CheckpointError, RefconvError, RunError, said_by
 from refconv.named_code import check_trusted, resuming
 from refconv.process.shortage import remedy_for
 from refconv.recipe.code import code_of
@@ -80,10 +80,14 @@ class RunFolder:
                 entry.unlink()
 
     def _never_began(self) -> bool:
-        """Return whether a run was stopped here before its first checkpoint, so that nothing is lost by starting it."""
+        """Return whether a run was stopped here before its first checkpoint, so that nothing is lost by starting it.
+
+        That checkpoint is written before the first line of metrics.
+        """
         first = {self.recipe_file.name, self.metrics_file.name, self.loggers_file.name, self.tensorboard_folder.name}
         present = set(self._present())
-        return self.recipe_file.name in present and present <= first
+        measured = self.metrics_file.is_file() and self.metrics_file.stat().st_size
+        return self.recipe_file.name in present and present <= first and not measured
 
     def _present(self) -> list[str]:
         """Return the names of what is here, without locks and what a killed process left half written."""
@@ -208,7 +212,7 @@ def writing(path: Path, then: str | None = None) -> Iterator[None]:
             remedy = (
                 f"the folder was moved or removed: what it holds is whole, {then.replace('continue', 'continue there')}"
             )
-        raise RunError("cannot write", where=str(path), found=error.strerror or str(error), remedy=remedy) from error
+        raise RunError("cannot write", where=str(path), found=said_by(error), remedy=remedy) from error
 
 
 def check_unused(path: Path, *, force: bool) -> None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from refconv.digests import COPY_AGAIN, DIGEST, check_digest, digest_of
-from refconv.errors import CheckpointError, RefconvWarning, did_you_mean, in_one_line
+from refconv.errors import CheckpointError, RefconvWarning, in_one_line, names_beside, said_by
 from refconv.records import conformed, parsed_json
 from refconv.surgery import check_tensors, metadata_of, renamed, with_metadata
 
@@ -105,8 +105,7 @@ def weights_file(path: Path | str) -> Path:
 
 def missing(path: Path, what: str = "no such file", *, where: str | None = None) -> CheckpointError:
     """Return the error of a path where nothing is; it names files beside it with similar names."""
-    beside = [entry.name for entry in path.parent.glob("*")]
-    return CheckpointError(what, where=where or str(path), remedy=did_you_mean(path.name, beside) or "check the path")
+    return CheckpointError(what, where=where or str(path), remedy=names_beside(path) or "check the path")
 
 
 def read_checkpoint_file(path: Path, *, snapshot: bool = False) -> dict[str, Any]:
@@ -124,7 +123,7 @@ def read_checkpoint_file(path: Path, *, snapshot: bool = False) -> dict[str, Any
             if error.errno == errno.EINVAL:  # torch seeks before the beginning of a file that was cut short
                 raise CheckpointError("damaged: the file was cut short", where=str(path), remedy=COPY_AGAIN) from error
             remedy = "check its permissions and the disk"
-            raise CheckpointError("cannot be read", where=str(path), found=str(error), remedy=remedy) from error
+            raise CheckpointError("cannot be read", where=str(path), found=said_by(error), remedy=remedy) from error
     if path.suffix == ".safetensors":
         return cast(dict[str, Any], content)
     _check_plain(content, str(path))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import hashlib
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ from typing import TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # its documented place
 from torch.distributed.distributed_c10d import PrefixStore
 
 from refconv.errors import RefconvError, RunError
@@ -192,6 +194,38 @@ def _folder_of_all(store: PrefixStore, rank: int) -> Path | None:
         store.set(f"{count}/folder", tempfile.mkdtemp(prefix="refconv-") if hosts == {here} else "")
     found = store.get(f"{count}/folder").decode()
     return Path(found) if found else None
+
+
+@contextmanager
+def said_once(words: str) -> Iterator[bool]:
+    """Yield whether this process is the one to say words that other processes of torchrun may want to say as well.
+
+    It is the first that asks in the store, which torchrun holds before the processes have joined. The others wait until
+    the words are said, because torchrun stops all processes as soon as one has ended. Without such a store all speak.
+    """
+    store, mine, key = _agents_store(), True, hashlib.sha256(words.encode()).hexdigest()
+    with suppress(RuntimeError):  # the store is gone
+        mine = store is None or store.add(key, 1) == 1
+        if store is not None and not mine:
+            store.wait([f"{key}/said"], _STORE_PATIENCE)
+    try:
+        yield mine
+    finally:
+        if store is not None and mine:
+            with suppress(RuntimeError):
+                store.set(f"{key}/said", "")
+
+
+def _agents_store() -> PrefixStore | None:
+    """Return the store that torchrun holds, for this start of its processes; None where there is none."""
+    known = os.environ
+    if int(known.get("WORLD_SIZE", "1")) == 1 or known.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    try:
+        store = TCPStore(known["MASTER_ADDR"], int(known["MASTER_PORT"]), timeout=_STORE_PATIENCE)
+    except RuntimeError:
+        return None
+    return PrefixStore(f"refconv/said/{known.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
 def _made(file: Path) -> bool:

@@ -12,7 +12,7 @@ from rich import progress as rich
 from rich.console import Console
 from rich.table import Column
 
-from refconv.errors import RefconvWarning, printable
+from refconv.errors import RefconvWarning, printable, said_by
 from refconv.process.volume import quiet
 
 _BETWEEN_MOVES = 0.1  #: Seconds between two moves of a bar at least: a step may take less than a millisecond
@@ -79,7 +79,7 @@ class Display:
                 print(line, file=sys.stderr if self._error else sys.stdout, flush=True)
         except OSError as error:  # a log on a full disk, a pipe that nobody reads: the work is worth more
             self._show = self.terminal = False
-            message = f"progress is not shown any more, and the work goes on; found {error.strerror or error}"
+            message = f"progress is not shown any more, and the work goes on; found {said_by(error)}"
             warnings.warn(message, RefconvWarning, stacklevel=2)
 
 

@@ -208,7 +208,7 @@ class Settings:
     seed: int = _run("seed of everything random", 0, least=0)
     device: str | None = _run("cpu, cuda, cuda:1, mps; default: the best there is", None, may_change=True)
     amp: bool = _run("mixed precision with bf16 (autocast)", False)
-    compile: bool = _run("compile the model", False)
+    compile: bool = _run("compile the steps of training", False)
     grad_checkpointing: bool = _run("compute activations again in the backward pass, which saves memory", False)
     sync_bn: bool = _run("batch norms take their statistics over all processes", False)
     channels_last: bool = _run("keep tensors in channels-last format", False)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from refconv.errors import RecipeError, did_you_mean
+from refconv.errors import RecipeError, did_you_mean, names_beside, said_by
 from refconv.recipe.fields import Settings
 from refconv.recipe.rules import LEFT_OPEN, check_together, default_rate
 from refconv.recipe.settings import check_range, coerced, required
@@ -129,7 +129,8 @@ def read_settings(path: Path | str, overrides: Mapping[str, Any] | None = None) 
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError("cannot read the recipe", where=str(path), found=str(error)) from error
+        remedy = names_beside(Path(path)) if isinstance(error, FileNotFoundError) else None
+        raise RecipeError("cannot read the recipe", where=str(path), found=said_by(error), remedy=remedy) from error
     try:
         values = parsed_toml(text)
     except ValueError as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from refconv.errors import RunError, in_one_line
+from refconv.errors import RunError, in_one_line, said_by
 from refconv.measures.facts import FACTS_FILE, PairFacts
 from refconv.measures.judging import Judgement
 from refconv.measures.numbers import count
@@ -54,7 +54,7 @@ def _read(path: Path) -> Any:
     try:
         return content_of(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunError("cannot read a record", where=str(path), found=str(error)) from error
+        raise RunError("cannot read a record", where=str(path), found=said_by(error)) from error
 
 
 def numbered(pairs: Sequence[ModelPair]) -> list[ModelPair]:
@@ -193,4 +193,4 @@ def _write(path: Path, text: bytes) -> None:
             beside.unlink(missing_ok=True)
     except OSError as error:
         remedy = f"{remedy_for(error) or 'check the place'}, then give the same command again"
-        raise RunError("cannot write the report", where=str(path), found=str(error), remedy=remedy) from error
+        raise RunError("cannot write the report", where=str(path), found=said_by(error), remedy=remedy) from error

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from refconv.errors import RecipeError, StudyError, did_you_mean
+from refconv.errors import RecipeError, StudyError, did_you_mean, names_beside, said_by
 from refconv.recipe.recipe import Recipe
 from refconv.recipe.timm_names import translated
 from refconv.records import parsed_toml
@@ -52,7 +52,8 @@ def read_study(path: Path | str) -> Study:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise StudyError("cannot read the study", where=str(path), found=str(error)) from error
+        remedy = names_beside(Path(path)) if isinstance(error, FileNotFoundError) else None
+        raise StudyError("cannot read the study", where=str(path), found=said_by(error), remedy=remedy) from error
     try:
         content = parsed_toml(text)
     except ValueError as error:

@@ -211,9 +211,8 @@ def _is_not_finite(value: Any) -> bool:
 def _output(model: nn.Module, batch: Any) -> Any:
     # A forward may write into its input; the other model gets the same one.
     batch = pytree.tree_map(lambda value: value.clone() if isinstance(value, Tensor) else value, batch)
-    stance = torch.compiler.set_stance("force_eager") if is_compiled(model) else nullcontext()
     try:
-        with stance, evaluating(model), torch.no_grad():
+        with evaluating(model), torch.no_grad():
             if isinstance(batch, tuple):
                 return model(*batch)
             return model(**batch) if isinstance(batch, Mapping) else model(batch)
@@ -240,11 +239,18 @@ def _not_run(model: nn.Module, batch: Any, error: Exception) -> ModelError:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model in eval mode, and every one of its modules back in its own mode afterwards."""
+    """Put a model in eval mode, and every one of its modules back in its own mode afterwards.
+
+    Note [Evaluations are not compiled]: a compiled model runs as it is meanwhile. Compiling it for a few batches takes
+    longer than they do, and torch makes code for any batch size of what has met two: training would then compute with
+    other code than after resuming, where it comes first, and round otherwise.
+    """
     modes = [(module, module.training) for module in model.modules()]
+    stance = torch.compiler.set_stance("force_eager") if is_compiled(model) else nullcontext()
     model.eval()
     try:
-        yield
+        with stance:
+            yield
     finally:
         for module, mode in modes:
             module.training = mode

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import ClassVar
 
 import torch
-from torch import nn
 
 from refconv.records import Record
 
@@ -57,16 +56,6 @@ class Evaluation(Record):
     def classes(self) -> dict[str, float | None]:
         """Return the task's primary measure for each class, by name; empty where it has none."""
         return dict(getattr(self, self.by_class)) if self.by_class else {}
-
-
-@contextmanager
-def uncompiled(model: nn.Module) -> Iterator[None]:
-    """Run a model as it is within the block: compiling it for a few batches or sizes would cost more than they do."""
-    compiled, model._compiled_call_impl = model._compiled_call_impl, None
-    try:
-        yield
-    finally:
-        model._compiled_call_impl = compiled
 
 
 Autocast = Callable[[], AbstractContextManager[object]]  #: What makes the context of one forward

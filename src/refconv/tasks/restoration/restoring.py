@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from refconv.data.resizing import enlarged
 from refconv.errors import ModelError, lacks_memory
 from refconv.surgery import evaluating
-from refconv.tasks.evaluation import uncompiled
 
 TILE = 1024  #: Side of the tiles, in pixels of the network's input, in which larger images are restored
 OVERLAP = 32
@@ -39,7 +38,7 @@ def needs_of(model: nn.Module, *, in_chans: int, upscale: int) -> Needs:
     """Find out what an image-to-image network needs, by a few tries; its mode is put back afterwards."""
     first = next(model.parameters(), torch.empty(0))
     found = ""
-    with evaluating(model), uncompiled(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         for multiple in _MULTIPLES:
             side = multiple * (math.ceil(_LEAST_TRIED / multiple) | 1)  # no multiple of twice as much
             image = torch.full((1, in_chans, side, side), 0.5, device=first.device, dtype=first.dtype)
