@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import threading
 
 import pytest
 import torch
@@ -41,7 +42,7 @@ def test_a_compiled_file_is_kept_and_a_damaged_one_is_made_again(fresh):
     kept.write_bytes(b"no library")
     kept.with_suffix(".sha256").write_text("of another file")
     assert available()
-    assert {file.name for file in fresh.iterdir()} == {name, kept.with_suffix(".sha256").name}
+    assert {file.name for file in fresh.iterdir()} == {name, kept.with_suffix(".sha256").name, ".lock"}
     assert compiled._undamaged(kept)
     made = kept.stat().st_mtime_ns
     forget()
@@ -52,6 +53,27 @@ def test_a_compiled_file_is_kept_and_a_damaged_one_is_made_again(fresh):
     kept.unlink()  # loaded files do not change
     kept.write_bytes(content)
     assert not compiled._undamaged(kept)  # to load it might end this process
+
+
+def test_of_processes_that_start_at_once_one_compiles(fresh, monkeypatch):
+    """The second finds what the first has made, once it may look."""
+    compile_, calls = compiled._compile, []
+
+    def counted(compiler, definition, made):
+        calls.append(made)
+        if len(calls) == 1:
+            second.start()  # which cannot get the lock before this one has ended
+            second.join(0.2)
+        compile_(compiler, definition, made)
+
+    monkeypatch.setattr(compiled, "_compile", counted)
+    found = []
+    second = threading.Thread(target=lambda: found.append(compiled.library.__wrapped__(torch.float32)))
+    found.append(compiled.library.__wrapped__(torch.float32))
+    second.join()
+    assert len(calls) == 1
+    assert len(found) == 2
+    assert None not in found
 
 
 def test_a_cache_without_room_is_passed_by(fresh, monkeypatch):
@@ -67,7 +89,7 @@ def test_a_cache_without_room_is_passed_by(fresh, monkeypatch):
     monkeypatch.setattr(compiled, "_compile", full)
     assert available()
     assert [place.is_relative_to(fresh) for place in places] == [True, False]
-    assert list(fresh.iterdir()) == []
+    assert [file.name for file in fresh.iterdir()] == [".lock"]
 
 
 def test_a_relative_cache_is_none(monkeypatch, tmp_path):

@@ -31,6 +31,7 @@ _DEFINITIONS = {torch.float32: "-DREAL=float", torch.float64: "-DREAL=double", t
 _PROCESSOR = (("-march=native",), ("-mcpu=native",), ())
 _FLAGS = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC")
 _DIGEST = ".sha256"  #: Ends the name of the file that holds a library's digest
+_LOCK = ".lock"  #: The file by which processes take turns in the folder
 _PATIENCE = 120  # seconds that a compilation may take
 
 
@@ -44,7 +45,8 @@ def library(dtype: torch.dtype) -> ctypes.CDLL | None:
         return None
     kept = _cache()
     if kept is not None:
-        with contextlib.suppress(OSError, subprocess.SubprocessError):  # no room there: for this process alone
+        # Without room or locks there, for this process alone.
+        with contextlib.suppress(OSError, NotImplementedError, subprocess.SubprocessError):
             return _built(compiler, _DEFINITIONS[dtype], kept)
     try:
         return _built(compiler, _DEFINITIONS[dtype], None)
@@ -58,24 +60,37 @@ def library(dtype: torch.dtype) -> ctypes.CDLL | None:
 def _built(compiler: str, definition: str, kept: Path | None) -> ctypes.CDLL:
     """Return the compiled loops, from the folder where they are kept or made anew.
 
+    Of several processes that need them at once one compiles, and the others wait for it.
+
     Raises:
         OSError: if there is no room, or the library cannot be loaded.
         SubprocessError: if the compiler fails, or does not come back.
     """
+    from filelock import FileLock  # which torch needs as well
+
     suffix = "dylib" if sys.platform == "darwin" else "so"
     name = f"slices-{_identity(compiler, definition)}.{suffix}"
-    if kept is not None and _undamaged(kept / name):
-        with contextlib.suppress(OSError):  # made for a system that is no more
-            return ctypes.CDLL(str(kept / name))
-    with tempfile.TemporaryDirectory(prefix="refconv-", dir=kept) as folder:
-        made = Path(folder, name)
-        _compile(compiler, definition, made)
-        if kept is not None:
-            digest = made.with_suffix(_DIGEST)
-            digest.write_text(_digest(made), encoding="ascii")
-            made = made.replace(kept / name)
-            digest.replace(made.with_suffix(_DIGEST))
-        return ctypes.CDLL(str(made))
+    if kept is not None and (found := _loaded(kept / name)) is not None:
+        return found
+    with contextlib.nullcontext() if kept is None else FileLock(kept / _LOCK, timeout=_PATIENCE):
+        if kept is not None and (found := _loaded(kept / name)) is not None:
+            return found
+        with tempfile.TemporaryDirectory(prefix="refconv-", dir=kept) as folder:
+            made = Path(folder, name)
+            _compile(compiler, definition, made)
+            if kept is not None:
+                digest = made.with_suffix(_DIGEST)
+                digest.write_text(_digest(made), encoding="ascii")
+                made = made.replace(kept / name)
+                digest.replace(made.with_suffix(_DIGEST))
+            return ctypes.CDLL(str(made))
+
+
+def _loaded(library: Path) -> ctypes.CDLL | None:
+    """Return a library that is kept; None without it, or where it is damaged or made for a system that is no more."""
+    with contextlib.suppress(OSError):
+        return ctypes.CDLL(str(library)) if _undamaged(library) else None
+    return None
 
 
 def _undamaged(library: Path) -> bool:
