@@ -60,7 +60,10 @@ def load_state(
         anew = {name for name in own if name in classifier_names(model)} | set(resized)
     elif resized:
         wanted, given = (f"{of[next(iter(resized))].shape[0]} classes" for of in (own, state))
-        what, remedy = "different number of classes", "--reset-classifier starts the classifier anew"
+        what, rows = "different number of classes", state[next(iter(resized))].shape[0]
+        remedy = (
+            f"build the model with num_classes={rows}, as adopt does; in training --reset-classifier makes a new one"
+        )
         raise CheckpointError(what, where=where, expected=wanted, found=f"{given} ({some(resized)})", remedy=remedy)
     kept = {name: value for name, value in state.items() if name not in anew}
     fresh = {name: value for name, value in own.items() if name in anew}
