@@ -5,6 +5,7 @@ import os
 import pickle
 import random
 import re
+from collections import OrderedDict
 
 import pytest
 import safetensors.torch
@@ -336,6 +337,39 @@ def test_another_kernel_than_the_first_is_never_made_to_fit():
     given["layer1.0.conv1.weight"] = given["layer1.0.conv1.weight"][:, :3]
     with pytest.warns(RefconvWarning), pytest.raises(CheckpointError, match="1 of another shape"):
         load_state(model, given, where="a.pth", fit_channels=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "own", "words"),
+    [
+        ({"0": "conv", "1": "norm", "3": "head"}, "", "(conv.weight -> 0.weight, ...)"),
+        (
+            {"0": "enc.0", "1": "enc.1", "3": "enc.3"},
+            "net",
+            "(enc.0.weight -> net.0.weight; all begin with enc., the mo",
+        ),
+        (
+            {"0": "0", "1": "1", "3": "3"},
+            "net",
+            "(0.weight -> net.0.weight; all begin without prefix, the model's with",
+        ),
+    ],
+    ids=["each", "prefix", "none"],
+)
+def test_weights_of_the_same_shapes_in_order_are_refused_with_the_renaming(state, given, own, words):
+    model = nn.Sequential(OrderedDict({own: small_net()})) if own else small_net()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    renamed = {f"{given[name[0]]}{name[1:]}": value for name, value in state.items()}
+    words = "shapes are the same in the same order, so names alone may differ: rename the keys " + words
+    with pytest.raises(CheckpointError, match=re.escape(words)):
+        load_state(model, renamed, where="a.pth")
+    assert_same(model.state_dict(), before)
+    old = {name: value for name, value in renamed.items() if "num_batches" not in name}
+    with pytest.raises(CheckpointError, match=re.escape(words)):
+        load_state(model, old, where="a.pth")
+    other = {name: value[:1] if value.ndim else value for name, value in renamed.items()}
+    with pytest.raises(CheckpointError, match=r"surplus \([^)]*\); give the model"):
+        load_state(model, other, where="a.pth")
 
 
 def test_another_network_is_not_said_to_have_other_classes():
