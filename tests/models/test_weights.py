@@ -5,6 +5,7 @@ import os
 import pickle
 import random
 import re
+import zipfile
 from collections import OrderedDict
 
 import pytest
@@ -110,6 +111,33 @@ def test_read_weights_names_a_file_damaged_anywhere(tmp_path, zipped):
         except CheckpointError:
             refused += 1
     assert refused > 0
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.pt", "a.safetensors"])
+def test_a_file_that_is_cut_short_is_said_in_plain_words(tmp_path, state, name):
+    path = tmp_path / name
+    save = safetensors.torch.save_file if path.suffix == ".safetensors" else torch.save
+    save(state, path)
+    content = path.read_bytes()
+    words = (
+        "damaged, not whole, or not" if path.suffix == ".safetensors" else "the file is not whole, its end is missing"
+    )
+    for length in (0, 100, len(content) // 2, len(content) - 30):
+        path.write_bytes(content[:length])
+        with pytest.raises(CheckpointError) as caught:
+            read_weights(path)
+        (line,) = str(caught.value).splitlines()
+        assert f", found {length:,} bytes; copy or download the file again; a run whose only checkpoint" in line
+        assert not length or words in line
+        assert not re.search("error|archive|header|miniz|central", line.removeprefix(str(path)), re.IGNORECASE)
+
+
+def test_a_program_of_torchscript_is_no_file_of_weights(tmp_path):
+    torch.save({"a": torch.zeros(2)}, tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt", "a") as archive:
+        archive.writestr("a/constants.pkl", b"")  # by which torch knows them
+    with pytest.raises(CheckpointError, match=r"a program of TorchScript, no file of weights; save its state dict"):
+        read_weights(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize(
