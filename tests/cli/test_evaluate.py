@@ -129,7 +129,7 @@ def test_weights_that_do_not_say_how_images_are_prepared_are_said_before_export(
     assert "; written is RGB, 160 x 160 px, " in line
     assert " center crop " in line
     assert "(timm's test_resnet); choose" in line
-    assert line.endswith("choose by --img-size, --crop-pct, --mean and --std, or let adopt --data record them first")
+    assert line.endswith("choose by --img-size, --crop-pct, --mean and --std, or by the --data that eval is to take")
     chosen = {"img_size": 32, "crop_pct": 1.0, "mean": (0.5,), "std": (0.5,)}
     assert not doubts(dataclasses.replace(weights, flags=chosen))
 

@@ -3,6 +3,9 @@
 import json
 
 import pytest
+import torch
+from PIL import Image
+from torch import nn
 
 from refconv.cli import main
 from refconv.exporting import exporting, timing
@@ -31,6 +34,31 @@ def test_export_writes_a_file_and_reports_on_it(tmp_path, capsys, run):
     record = json.loads(capsys.readouterr().out)
     assert (record["format"], record["gives"]) == ("pt2", ["logits"])
     assert record["checked_on"] == "32 test images of digits"
+
+
+class Pooled(nn.Sequential):
+    """A network that says nothing about its input."""
+
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def test_data_say_the_input_of_a_network_that_does_not_as_for_eval(tmp_path, capsys):
+    torch.save(Pooled().state_dict(), tmp_path / "w.pth")
+    for name in ("train/a/0", "train/b/0", "val/a/0", "val/b/0"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True)
+        Image.new("RGB", (12, 12), (9, 99, len(name))).save(tmp_path / "data" / f"{name}.png")
+    network = [str(tmp_path / "w.pth"), "--model", "cli.test_export:Pooled"]
+    file, data = str(tmp_path / "a.torchscript"), ["--data", f"folder:{tmp_path / 'data'}"]
+    assert main(["export", *network, "-o", file]) == 2
+    assert "size of the model's input is not known; give --img-size or --data, in Python" in capsys.readouterr().err
+    assert main(["export", *network, "-o", file, *data]) == 0
+    said = "".join(capsys.readouterr())
+    assert "float32 [batch, 3, 12, 12]" in said
+    assert "12 x 12 px, whole (size of the images)" in said
+    assert "does not say how its images are prepared" not in said
+    assert main(["export", *network, "-o", file, *data, "--img-size", "9", "--force"]) == 0
+    assert "float32 [batch, 3, 9, 9]" in capsys.readouterr().out
 
 
 def test_the_exit_status_is_3_where_the_file_computes_something_else(tmp_path, capsys, run, monkeypatch):

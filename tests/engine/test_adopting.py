@@ -7,13 +7,14 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 import refconv
 from image_folders import two_classes
 from refconv.cli import main
 from refconv.data import open_data
 from refconv.engine.adopting import AdoptRecord, adopt, read_class_names
-from refconv.errors import CheckpointError, DataError, RefconvError, RunError, SettingError
+from refconv.errors import CheckpointError, DataError, ModelError, RefconvError, RunError, SettingError
 from refconv.exporting import export_model_folder
 from refconv.models.creation import create_model
 from refconv.models.metadata import certificate_hash, certificate_of
@@ -119,7 +120,9 @@ def test_what_does_not_fit_is_one_line(tmp_path, weights):
     file, _ = weights
     with pytest.raises(SettingError, match="class_names: not a name for each output; expected 2, found 3 names"):
         adopt(file, "test_resnet", tmp_path / "net", class_names="abc", num_classes=2)
-    with pytest.raises(CheckpointError, match=r"w\.pth: different number of classes; expected 3 classes, found 2"):
+    with pytest.raises(
+        SettingError, match=r"class_names: not a name .*; expected 2, the outputs of w\.pth, found 3 names"
+    ):
         adopt(file, "test_resnet", tmp_path / "net", class_names="abc")
     with pytest.raises(CheckpointError, match=r"w\.pth: does not fit this model"):
         adopt(file, "test_convnext", tmp_path / "net")
@@ -132,6 +135,49 @@ def test_what_does_not_fit_is_one_line(tmp_path, weights):
     with pytest.raises(CheckpointError, match="holds refocused kernels; merge them first: refconv merge"):
         adopt(model, "test_resnet", tmp_path / "net")
     assert not (tmp_path / "net").exists()
+
+
+class OfOwn(nn.Module):
+    """A network whose classes can only be told by its last layer."""
+
+    def __init__(self, classes=5):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3)
+        self.fc = nn.Linear(4, classes)
+
+    def forward(self, x):
+        return self.fc(self.conv(x).mean((2, 3)))
+
+
+def fixed():
+    return OfOwn()
+
+
+def free(num_classes=5):
+    return OfOwn(num_classes)
+
+
+@pytest.mark.parametrize("builder", ["fixed", "free"])
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        ({"class_names": "abc"}, SettingError, "class_names: not a name for each output; expected 5, .*found 3 names"),
+        ({"num_classes": 3}, SettingError, "num_classes: not the number of outputs; expected 5, .*, found 3; leave it"),
+        ({"data": "digits"}, DataError, "digits: the data has not a class for each output; expected 5, found 10"),
+    ],
+    ids=["names", "number", "data"],
+)
+def test_another_number_of_classes_than_an_own_network_has_is_what_is_wrong(tmp_path, builder, settings, error, words):
+    with pytest.raises(error, match=words):
+        adopt(OfOwn(), f"engine.test_adopting:{builder}", tmp_path / "net", **settings)
+
+
+def test_a_builder_that_cannot_make_the_outputs_of_the_weights_is_what_is_wrong(tmp_path):
+    words = r"fixed: .* number of classes in its last layer; expected 3, as a module has, found 5; let .* num_classes"
+    with pytest.raises(ModelError, match=words):
+        adopt(OfOwn(3), "engine.test_adopting:fixed", tmp_path / "net", class_names="abc")
+    said = {"img_size": 8}
+    assert adopt(OfOwn(3), "engine.test_adopting:free", tmp_path / "net", preprocessing=said).classes == 3
 
 
 @pytest.mark.parametrize(

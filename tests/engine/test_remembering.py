@@ -10,7 +10,7 @@ from torch import nn
 
 from refconv.digests import DIGEST, with_digest
 from refconv.engine import Recipe, train
-from refconv.engine.remembering import kept_by
+from refconv.engine.remembering import finite, kept_by
 from refconv.errors import CheckpointError
 from refconv.methods.method import inner_optimizer, make_optimizer
 
@@ -128,6 +128,44 @@ def test_any_lost_part_of_an_optimizer_is_refused_and_a_whole_one_resumed(name, 
         with pytest.raises(CheckpointError, match=words) as caught:
             resumed_after(change, run, quick)
         assert re.search("copy the file again", str(caught.value))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["plain", "adamw", "lookahead", "gradient space", "kernel space, fused"])
+def test_a_state_that_is_not_finite_is_refused_by_the_name_of_the_parameter(name, value, tmp_path):
+    quick, run = recipe(**RUNS[name]), tmp_path / "run"
+    train(quick, run, show=False)
+    whole = (run / "checkpoint.pt").read_bytes()
+    state = torch.load(run / "checkpoint.pt", weights_only=True)["optimizer"]["state"]
+    key, entry = next(iter(state.items()))
+    for part in [part for part, held in entry.items() if isinstance(held, torch.Tensor) and held.ndim]:
+
+        def spoil(state, part=part):
+            state[key][part].flatten()[-1] = value
+
+        (run / "checkpoint.pt").write_bytes(whole)
+        words = (
+            rf"not finite for 1 of \d+ parameters \((\S+)\); expected finite numbers, found .* in {part} of \1; take"
+        )
+        with pytest.raises(CheckpointError, match=words):
+            resumed_after(spoil, run, quick)
+
+
+@pytest.mark.filterwarnings("ignore:It is highly recommended to have 'opt_einsum'")
+@pytest.mark.parametrize("opt", [
+    "momentum", "adamw", "lookahead_adamw",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS),
+])  # fmt: skip
+@pytest.mark.parametrize("scale", [1.0, 0.0, 1e-25])
+def test_no_optimizer_of_timms_keeps_what_is_not_finite(opt, scale):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Conv2d(3, 3, 3, groups=3), nn.Flatten(), nn.Linear(48, 4))
+    optimizer = make_optimizer(model, Recipe(model="m", data="digits", opt=opt, lr=0.001))
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        (model(torch.randn(4, 1, 8, 8)).square().mean() * scale).backward()
+        optimizer.step()
+    assert all(map(finite, inner_optimizer(optimizer).state.values()))
 
 
 def test_a_setting_that_the_optimizer_has_lost_is_refused(tmp_path):

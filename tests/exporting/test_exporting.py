@@ -348,8 +348,10 @@ def test_given_images_say_the_size_where_nothing_else_does(tmp_path):
     assert record.holds
     assert record.takes == "float32 [batch, 3, 40, 40]"
     assert "size of the given images" in record.left_outside
-    with pytest.raises(DataError, match=r"not known; give --img-size, in Python images, or preprocessing={'img_size'"):
+    with pytest.raises(DataError, match=r"not known; give --img-size or --data, in Python preprocessing={'img_size'"):
         refconv.export(model, tmp_path / "b.torchscript")
+    grey = lively(nn.Sequential(nn.Conv2d(1, 10, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    assert refconv.export(grey, tmp_path / "c.torchscript", data="digits").takes == "float32 [batch, 1, 8, 8]"
     record = refconv.export(model, tmp_path / "b.torchscript", preprocessing={"img_size": 8, "mean": 0.25})
     said = json.loads(open_runtime(tmp_path / "b.torchscript").metadata["preprocessing"])
     assert (said["input_size"], said["mean"]) == ([3, 8, 8], [0.25, 0.25, 0.25])

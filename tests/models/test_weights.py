@@ -5,6 +5,8 @@ import os
 import pickle
 import random
 import re
+import zipfile
+from collections import OrderedDict
 
 import pytest
 import safetensors.torch
@@ -109,6 +111,33 @@ def test_read_weights_names_a_file_damaged_anywhere(tmp_path, zipped):
         except CheckpointError:
             refused += 1
     assert refused > 0
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.pt", "a.safetensors"])
+def test_a_file_that_is_cut_short_is_said_in_plain_words(tmp_path, state, name):
+    path = tmp_path / name
+    save = safetensors.torch.save_file if path.suffix == ".safetensors" else torch.save
+    save(state, path)
+    content = path.read_bytes()
+    words = (
+        "damaged, not whole, or not" if path.suffix == ".safetensors" else "the file is not whole, its end is missing"
+    )
+    for length in (0, 100, len(content) // 2, len(content) - 30):
+        path.write_bytes(content[:length])
+        with pytest.raises(CheckpointError) as caught:
+            read_weights(path)
+        (line,) = str(caught.value).splitlines()
+        assert f", found {length:,} bytes; copy or download the file again; a run whose only checkpoint" in line
+        assert not length or words in line
+        assert not re.search("error|archive|header|miniz|central", line.removeprefix(str(path)), re.IGNORECASE)
+
+
+def test_a_program_of_torchscript_is_no_file_of_weights(tmp_path):
+    torch.save({"a": torch.zeros(2)}, tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt", "a") as archive:
+        archive.writestr("a/constants.pkl", b"")  # by which torch knows them
+    with pytest.raises(CheckpointError, match=r"a program of TorchScript, no file of weights; save its state dict"):
+        read_weights(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize(
@@ -336,6 +365,39 @@ def test_another_kernel_than_the_first_is_never_made_to_fit():
     given["layer1.0.conv1.weight"] = given["layer1.0.conv1.weight"][:, :3]
     with pytest.warns(RefconvWarning), pytest.raises(CheckpointError, match="1 of another shape"):
         load_state(model, given, where="a.pth", fit_channels=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "own", "words"),
+    [
+        ({"0": "conv", "1": "norm", "3": "head"}, "", "(conv.weight -> 0.weight, ...)"),
+        (
+            {"0": "enc.0", "1": "enc.1", "3": "enc.3"},
+            "net",
+            "(enc.0.weight -> net.0.weight; all begin with enc., the mo",
+        ),
+        (
+            {"0": "0", "1": "1", "3": "3"},
+            "net",
+            "(0.weight -> net.0.weight; all begin without prefix, the model's with",
+        ),
+    ],
+    ids=["each", "prefix", "none"],
+)
+def test_weights_of_the_same_shapes_in_order_are_refused_with_the_renaming(state, given, own, words):
+    model = nn.Sequential(OrderedDict({own: small_net()})) if own else small_net()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    renamed = {f"{given[name[0]]}{name[1:]}": value for name, value in state.items()}
+    words = "shapes are the same in the same order, so names alone may differ: rename the keys " + words
+    with pytest.raises(CheckpointError, match=re.escape(words)):
+        load_state(model, renamed, where="a.pth")
+    assert_same(model.state_dict(), before)
+    old = {name: value for name, value in renamed.items() if "num_batches" not in name}
+    with pytest.raises(CheckpointError, match=re.escape(words)):
+        load_state(model, old, where="a.pth")
+    other = {name: value[:1] if value.ndim else value for name, value in renamed.items()}
+    with pytest.raises(CheckpointError, match=r"surplus \([^)]*\); give the model"):
+        load_state(model, other, where="a.pth")
 
 
 def test_another_network_is_not_said_to_have_other_classes():

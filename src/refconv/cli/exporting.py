@@ -71,9 +71,10 @@ def export(
     }  # fmt: skip
     hub = hub_options(config, {name: value for name, value in given.items() if value})
     opened = open_model(model, pretrained=pretrained, model=like, task=task, flags=flags)
-    for line in doubts(opened):
+    evidence = Evidence(data, data_dir).opened_for(opened)
+    for line in doubts(opened, evidence.found):
         note(line)
-    record = export_opened(opened, out, config, Evidence(data, data_dir), hub=hub)
+    record = export_opened(opened, out, config, evidence, hub=hub)
     say(record.to_json() if as_json else str(record), nl=not as_json)
     if not record.holds:
         raise typer.Exit(FAILED)

@@ -17,7 +17,7 @@ from torch.nn.modules.conv import _ConvNd
 from refconv.data import Data, DataInfo
 from refconv.data.class_names import is_of_imagenet, library_names
 from refconv.engine.run_record import command, versions
-from refconv.errors import CheckpointError, DataError, RunError, SettingError, said_by
+from refconv.errors import CheckpointError, DataError, ModelError, RunError, SettingError, said_by
 from refconv.models.creation import ModelSpec
 from refconv.models.metadata import ADOPTED
 from refconv.models.model_folder import check_model_place
@@ -30,7 +30,7 @@ from refconv.models.weights import classifier_names, load_state
 from refconv.recipe.recipe import Recipe
 from refconv.records import Record, parsed_json
 from refconv.surgery import Certificate, in_kernel_space
-from refconv.task_measures import measures_of
+from refconv.task_measures import TASKS, measures_of
 from refconv.tasks.evaluation import Evaluation
 from refconv.tasks.model_data import data_for, preprocessing_of, random_input
 from refconv.tasks.registry import task_named
@@ -174,16 +174,19 @@ def _read(weights: Path | str | nn.Module | Mapping[str, Any]) -> tuple[str, Map
 def _with_weights(
     recipe: Recipe, state: Mapping[str, Any], source: str, names: Sequence[str], flags: Mapping[str, Any], weights: Any
 ) -> tuple[Opened, Recipe]:
-    """Build the model with the numbers of classes and channels of the weights, and load them strictly.
-
-    Returns:
-        The model, and the recipe with these numbers.
-    """
-    recipe = dataclasses.replace(recipe, num_classes=recipe.num_classes or len(names) or None)
+    """Build the model with the weights' classes and channels and load them strictly; return it, and its recipe."""
+    setting, given = ("num_classes", recipe.num_classes) if recipe.num_classes else ("class_names", len(names) or None)
+    recipe = dataclasses.replace(recipe, num_classes=given)
     first = _built(recipe, flags)
     recipe = dataclasses.replace(recipe, **_ends_of(first, state, recipe))
-    model = _built(recipe, flags)
-    load_state(model, state, where=source)
+    try:
+        model = _built(recipe, flags, source)
+        load_state(model, state, where=source)
+    except (CheckpointError, ModelError) as error:
+        outputs = None if recipe.task in _OTHER_HEADS else _outputs_in(state, first)
+        if given is None or outputs in {None, given}:
+            raise
+        raise _not_the_outputs(setting, f"{outputs}, the outputs of {source}", given) from error
     recipe = dataclasses.replace(recipe, in_chans=recipe.in_chans or _channels(model))
     info = _info_for(recipe, flags)
     ends = {"num_classes": recipe.num_classes, "in_chans": recipe.in_chans}
@@ -200,9 +203,12 @@ def _channels(model: nn.Module) -> int | None:
     return next((module.in_channels for module in model.modules() if isinstance(module, _ConvNd)), None)
 
 
-def _built(recipe: Recipe, flags: Mapping[str, Any]) -> nn.Module:
+def _built(recipe: Recipe, flags: Mapping[str, Any], source: str | None = None) -> nn.Module:
+    """Build a model for the weights of ``source``, or, without them, one whose own builder may make other ends."""
     spec = ModelSpec.of_run(recipe, _info_for(recipe, flags))
-    return dataclasses.replace(spec, num_classes=recipe.num_classes, in_chans=recipe.in_chans).build()
+    asked_by = {} if source is None else {"num_classes": source, "in_chans": source}
+    spec = dataclasses.replace(spec, num_classes=recipe.num_classes, in_chans=recipe.in_chans, asked_by=asked_by)
+    return spec.build(exact=source is not None)
 
 
 def _info_for(recipe: Recipe, flags: Mapping[str, Any]) -> DataInfo:
@@ -217,10 +223,9 @@ def _ends_of(model: nn.Module, state: Mapping[str, Any], recipe: Recipe) -> dict
     own: dict[str, Any] = model.state_dict()
     found: dict[str, Any] = {}
     if recipe.num_classes is None and recipe.task not in _OTHER_HEADS:
-        names = [name for name in sorted(classifier_names(model)) if name.endswith(("weight", "bias"))]
-        rows = {len(state[name]) for name in names if name in state and state[name].ndim == own[name].ndim}
-        if len(rows) == 1 and rows != {len(own[name]) for name in names}:
-            found["num_classes"] = rows.pop()
+        outputs = _outputs_in(state, model)
+        if outputs is not None and outputs != _outputs_in(own, model):
+            found["num_classes"] = outputs
     if recipe.in_chans is None:
         first = next((name for name, value in own.items() if value.ndim > 2), "")
         if first in state and state[first].ndim == own[first].ndim and state[first].shape[1] != own[first].shape[1]:
@@ -228,8 +233,33 @@ def _ends_of(model: nn.Module, state: Mapping[str, Any], recipe: Recipe) -> dict
     return found
 
 
+def _outputs_in(state: Mapping[str, Any], model: nn.Module) -> int | None:
+    """Return how many outputs the classifier of a model has in weights; None if they, or the model, do not show it."""
+    try:
+        names = [name for name in sorted(classifier_names(model)) if name.endswith(("weight", "bias"))]
+    except ModelError:
+        return None
+    own = model.state_dict()
+    rows = {len(state[name]) for name in names if name in state and state[name].ndim == own[name].ndim}
+    return rows.pop() if len(rows) == 1 else None
+
+
 def _outputs(opened: Opened) -> int | None:
-    return opened.arguments.get("num_classes") or getattr(opened.model, "num_classes", None) or None
+    known = opened.arguments.get("num_classes") or getattr(opened.model, "num_classes", None) or None
+    return known or (_outputs_in(opened.model.state_dict(), opened.model) if opened.task == TASKS[0] else None)
+
+
+def _not_the_outputs(setting: str, expected: str, given: int) -> SettingError:
+    """Return the error of names, or of a number of them, that are not those of the outputs."""
+    if setting == "num_classes":
+        remedy = "leave it out: the number is that of the weights"
+        return SettingError(
+            "not the number of outputs", where=setting, expected=expected, found=str(given), remedy=remedy
+        )
+    remedy = "name each output, in order"
+    return SettingError(
+        "not a name for each output", where=setting, expected=expected, found=f"{given} names", remedy=remedy
+    )
 
 
 def _class_names(opened: Opened, task: Task, given: Sequence[str], data: Data | None) -> tuple[tuple[str, ...], str]:
@@ -241,8 +271,7 @@ def _class_names(opened: Opened, task: Task, given: Sequence[str], data: Data | 
         return (), "no classes"
     if names:
         if outputs is not None and len(names) != outputs:
-            found = f"{len(names)} names"
-            raise SettingError("not a name for each output", where="class_names", expected=str(outputs), found=found)
+            raise _not_the_outputs("class_names", str(outputs), len(names))
         return names, f"named as given: {_shown(names)}"
     known = library_names(opened.name, outputs) if task.name == "classification" else ()
     of_data = () if data is None else data.info.class_names

@@ -17,6 +17,7 @@ import torch
 from timm.optim import Lookahead
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
+from torch.utils import _pytree as pytree
 
 from refconv.engine.setup import Setup
 from refconv.engine.stepping import Stepper
@@ -66,7 +67,8 @@ def load_optimizer(stepper: Stepper, setup: Setup, checkpoint: Checkpoint, *, wh
         where: its file.
 
     Raises:
-        CheckpointError: if the state is none of this optimizer, or an entry or a part of one is missing.
+        CheckpointError: if the state is none of this optimizer, an entry or a part of one is missing, or a number in it
+            is not finite.
     """
     # What optimizers of other packages say about states that are not theirs is manifold.
     with in_one_line(CheckpointError, "does not fit the run", where=where):
@@ -85,8 +87,9 @@ def _check(stepper: Stepper, setup: Setup, checkpoint: Checkpoint, where: str) -
     for own, group in zip(groups, saved, strict=True):
         if lost := sorted(own.keys() - group.keys()):
             raise _incomplete("a setting of the optimizer is missing", some(lost), "none", where)
-    expected = kept_by(stepper.optimizer, _steps_remembered(stepper, setup, step))
     keys = [(one, key) for own, group in zip(groups, saved, strict=True) for one, key in _pairs(own, group)]
+    _check_finite(stepper, {one: state.get(key, {}) for one, key in keys}, where)
+    expected = kept_by(stepper.optimizer, _steps_remembered(stepper, setup, step))
     held = {one: _form(state.get(key, {})) for one, key in keys if expected[one]}
     # A base is kept of kernels that no step has reached too.
     empty = {one for one, entry in held.items() if not _memory(entry, expected[one])}
@@ -104,6 +107,30 @@ def _check(stepper: Stepper, setup: Setup, checkpoint: Checkpoint, where: str) -
         what = f"the state of the optimizer is incomplete for {len(names)} of {len(held)} parameters"
         said = ", ".join(f"{name} {_said(wanted[name])}" for name in parts)
         raise _incomplete(f"{what} ({some(names)})", f"{said} of {first}", has, where)
+
+
+def _check_finite(stepper: Stepper, state: Mapping[Tensor, Mapping[str, Any]], where: str) -> None:
+    """Refuse NaN and infinity: no optimizer of timm's keeps them of a parameter that is finite itself."""
+    broken = {
+        name: parts
+        for name, one in stepper.named_parameters()
+        if (parts := [part for part, value in state.get(one, {}).items() if not finite(value)])
+    }
+    if broken:
+        first, parts = next(iter(broken.items()))
+        what = f"the state of the optimizer is not finite for {len(broken)} of {len(state)} parameters ({some(broken)})"
+        found = f"NaN or infinity in {some(parts)} of {first}"
+        remedy = "take a copy of the file from before, or start the run anew"
+        raise CheckpointError(what, where=where, expected="finite numbers", found=found, remedy=remedy)
+
+
+def finite(state: Any) -> bool:
+    """Say whether all numbers of a state, in tensors, lists and mappings, are finite."""
+    return all(
+        bool(torch.as_tensor(leaf).isfinite().all())
+        for leaf in pytree.tree_leaves(state)
+        if isinstance(leaf, (Tensor, float))
+    )
 
 
 def _steps_remembered(stepper: Stepper, setup: Setup, step: int) -> int:

@@ -61,12 +61,13 @@ def export(
         format: ``onnx``, ``pt2``, ``torchscript``, ``openvino`` or, for a folder, ``hub``; by default what the file's
             name ends in.
         task: ``classification``, ``detection``, ``segmentation`` or ``restoration``.
-        preprocessing: ``input_size`` [C, H, W], ``mean``, ``std``, ``interpolation``, ``crop_pct`` and others of
-            timm's names; by default those of the model's ``pretrained_cfg``. The file says them.
+        preprocessing: ``img_size`` or ``input_size`` [C, H, W], ``mean``, ``std``, ``interpolation``, ``crop_pct`` and
+            others of timm's names; by default those of the model's ``pretrained_cfg``. The file says them.
         class_names: a name for each output, in order; the file says them.
         images: what the file is checked on, prepared as the network takes it; by default ``data``, or else generated.
             Where nothing else says the size of the network's input, it is that of the images.
-        data: name of a data set, such as ``folder:PATH``, to check on, and to calibrate ``int8`` on.
+        data: name of a data set, such as ``folder:PATH``, to check on, and to calibrate ``int8`` on. What neither
+            ``preprocessing`` nor the model says about the input is as in an evaluation on this data.
         **options: further fields of :class:`refconv.exporting.ExportConfig`, and of the format ``hub`` those of
             :class:`refconv.exporting.HubConfig`.
 
@@ -162,7 +163,7 @@ def export_opened(
 
 def _as_file(opened: Opened, out: Path, config: ExportConfig, evidence: Evidence, *, builds: bool) -> ExportRecord:
     task = task_named(opened.task)
-    preprocessing = _exportable(opened, task, config)
+    evidence, preprocessing = _exportable(opened, task, config, evidence)
     prepares = preprocessing if config.with_preprocessing else None
     if prepares is not None and not prepares.color_mode:
         shape = list(prepares.input_size)
@@ -204,19 +205,20 @@ def _as_file(opened: Opened, out: Path, config: ExportConfig, evidence: Evidence
     )  # fmt: skip
 
 
-def _exportable(opened: Opened, task: Task, config: ExportConfig) -> Preprocessing:
-    """Refuse what cannot be exported; return how samples are prepared for the rest."""
+def _exportable(opened: Opened, task: Task, config: ExportConfig, evidence: Evidence) -> tuple[Evidence, Preprocessing]:
+    """Refuse what cannot be exported; for the rest open the data, and return how samples are prepared."""
     if opened.flags and not task.prepares_images:
         what = "has no effect: the file takes whole images with values from 0 to 1"
         raise SettingError(what, where=", ".join(opened.flags), found=f"a model for {task.name}")
     check_exportable(opened.model, task, config)
-    return preprocessing_of(opened, task)
+    evidence = evidence.opened_for(opened)
+    return evidence, preprocessing_of(opened, task, evidence.found)
 
 
 def _as_hub_folder(opened: Opened, out: Path, config: ExportConfig, evidence: Evidence, hub: HubConfig) -> ExportRecord:
     """Write a folder for a hub, load it as its users do, compare, and push it if it computes the same."""
     task = task_named(opened.task)
-    preprocessing = _exportable(opened, task, config)
+    evidence, preprocessing = _exportable(opened, task, config, evidence)
     inputs, checked_on = inputs_for(opened, task, preprocessing, None, evidence)
     exact = Deployed(opened.model, task, None)
     exact.look_at(generated(task, preprocessing, None))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from refconv.data import Data
 from refconv.data.preprocessing import Preprocessing
 from refconv.errors import DataError, ModelError, lacks_memory
 from refconv.exporting.checking import inputs_of
@@ -28,6 +29,13 @@ class Evidence:
     data: str | None = None
     data_dir: str | None = None
     samples: Any = None  # as the network takes them
+    found: Data | None = None  # the data of that name, once they are opened
+
+    def opened_for(self, opened: Opened) -> Evidence:
+        """Return the same with the data that are named opened for a model, unless samples are given."""
+        if self.data is None or self.samples is not None or self.found is not None:
+            return self
+        return dataclasses.replace(self, found=data_for(opened, self.data, root=self.data_dir, labelled=False))
 
 
 def inputs_for(
@@ -45,13 +53,15 @@ def inputs_for(
     if samples is not None:
         check_size(samples, preprocessing, any_size=any_size or not task.prepares_images)
         samples = [image.float() for image in samples] if task.takes_lists else samples.float()
-    if samples is None and (evidence.data is not None or opened.recipe is not None):
+    if samples is None and (evidence.found is not None or opened.recipe is not None):
         try:
-            data = data_for(opened, evidence.data, root=evidence.data_dir, labelled=False)
+            data = evidence.found
+            if data is None:
+                data = data_for(opened, root=evidence.data_dir, labelled=False)
             samples = first_samples(data, task.samples_certified)
             words = f"{len(samples)} test images of {data.info.name}"
         except DataError as error:
-            if evidence.data is not None:
+            if evidence.found is not None:
                 raise
             why = f"the recorded data cannot be had: {error}"
     if samples is None:

@@ -127,8 +127,8 @@ def improve(
     except ModelError as error:
         if error.where != address(key):
             raise
-        what, remedy = error.what.replace("the builder made", "the model has"), "give a model for the data's classes"
-        raise ModelError(what, where=key, expected=error.expected, found=error.found, remedy=remedy) from None
+        remedy = "give a model for the data's classes"
+        raise ModelError(error.what, where=key, expected=error.expected, found=error.found, remedy=remedy) from None
     finally:
         del MODELS[key], HANDED_OVER[data]
     if record is not None:

@@ -48,12 +48,22 @@ _WITH_WEIGHTS = {
 """Arguments that torchvision's builders set where they load weights: their first layers expect other values."""
 
 
-def build(name: str, *, pretrained: bool = False, **arguments: Any) -> nn.Module:
+def build(
+    name: str,
+    *,
+    pretrained: bool = False,
+    exact: bool = True,
+    asked_by: Mapping[str, str] | None = None,
+    **arguments: Any,
+) -> nn.Module:
     """Build a model by name; arguments that are None are left to the builder.
 
     The name is a timm name, one with a prefix of timm's, ``torchvision:NAME``, ``detector:HEAD``, ``smp:NAME``,
     ``spandrel:FILE``, or ``module:function`` of anything that can be imported, the current folder included. Names that
     files give are checked by :mod:`refconv.named_code` where they are read.
+
+    With ``exact=False`` a builder of the user's may make other numbers of classes and channels than it is asked for;
+    ``asked_by`` names, for messages, the data or weights that have ``num_classes`` and ``in_chans``.
     """
     arguments = {key: value for key, value in arguments.items() if value is not None}
     source, separator, rest = name.partition(":")
@@ -62,7 +72,10 @@ def build(name: str, *, pretrained: bool = False, **arguments: Any) -> nn.Module
     if source in TASK_SOURCES and separator:
         return _build_here(TASK_SOURCES[source], source, rest, pretrained, arguments)
     if separator and source not in TIMM_SOURCES:
-        return _build_own(source, rest, pretrained, arguments)
+        model = _build_own(source, rest, pretrained, arguments)
+        if exact:
+            _check_ends(model, arguments, asked_by or {}, name)
+        return model
     return _build_timm(name, pretrained, arguments)
 
 
@@ -189,7 +202,6 @@ def _build_own(module: str, function: str, pretrained: bool, arguments: dict[str
     if not isinstance(model, nn.Module):
         what, found = "the builder returned no model", type(model).__name__
         raise ModelError(what, where=where, expected="a torch.nn.Module", found=found)
-    _check_ends(model, arguments, where)
     return model
 
 
@@ -235,7 +247,7 @@ def _accepted(builder: Callable[..., Any], arguments: dict[str, Any], where: str
     return {key: value for key, value in given.items() if key in parameters}
 
 
-def _check_ends(model: nn.Module, arguments: Mapping[str, Any], where: str) -> None:
+def _check_ends(model: nn.Module, arguments: Mapping[str, Any], asked_by: Mapping[str, str], where: str) -> None:
     """Refuse a model whose first or last layer is not what was asked for, as far as that can be seen."""
     layers = list(model.modules())
     first = next((layer.in_channels for layer in layers if isinstance(getattr(layer, "in_channels", None), int)), None)
@@ -247,8 +259,11 @@ def _check_ends(model: nn.Module, arguments: Mapping[str, Any], where: str) -> N
     for key, words, found in ends:
         expected = arguments.get(key)
         if expected is not None and found is not None and found != expected:
-            what, remedy = f"the builder made a different number of {words}", f"let the builder take the argument {key}"
-            raise ModelError(what, where=where, expected=str(expected), found=str(found), remedy=remedy)
+            what, remedy = f"the network has a different number of {words}", f"let the builder take the argument {key}"
+            wanted = f"{expected}, as {asked_by[key]} has" if key in asked_by else f"{key} = {expected}"
+            if key == "in_chans" or found > expected:  # data may be read with other channels, and leave outputs unused
+                remedy += f", or in training give --{key.replace('_', '-')} {found}"
+            raise ModelError(what, where=where, expected=wanted, found=str(found), remedy=remedy)
 
 
 @contextlib.contextmanager

@@ -44,6 +44,7 @@ class ModelSpec:
     drop_rate: float = 0.0
     drop_path_rate: float | None = None
     model_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    asked_by: Mapping[str, str] = field(default_factory=dict, compare=False)  # whose ends these are, for messages
 
     @classmethod
     def of_run(cls, recipe: Recipe, info: DataInfo) -> ModelSpec:
@@ -54,15 +55,19 @@ class ModelSpec:
         weights = arguments_with_weights(recipe.model) if recipe.pretrained else {}
         ends = (recipe.num_classes or info.num_classes or None, info.in_chans)
         model_kwargs = {**own, **backbone, **weights, **recipe.model_kwargs}
-        return cls(recipe.model, *ends, recipe.drop, recipe.drop_path, model_kwargs)
+        asked_by = {name: info.name for name in ("num_classes", "in_chans") if not getattr(recipe, name)}
+        return cls(recipe.model, *ends, recipe.drop, recipe.drop_path, model_kwargs, asked_by)
 
-    def build(self, *, pretrained: bool = False) -> nn.Module:
-        """Build the model, with fresh weights or with those that its builder, or for ``local-dir:`` the folder, has."""
+    def build(self, *, pretrained: bool = False, exact: bool = True) -> nn.Module:
+        """Build the model, with fresh weights or with those that its builder, or for ``local-dir:`` the folder, has.
+
+        With ``exact=False`` a builder of the user's may make other ends.
+        """
         ends = {name: getattr(self, name) for name in ("num_classes", "in_chans", "drop_path_rate")}
         arguments = {**ends, "drop_rate": self.drop_rate or None, **self.model_kwargs}
         if self.name.startswith(LOCAL):
             return build_from_folder(self.name.removeprefix(LOCAL), pretrained=pretrained, **arguments)
-        return build(self.name, pretrained=pretrained, **arguments)
+        return build(self.name, pretrained=pretrained, exact=exact, asked_by=self.asked_by, **arguments)
 
 
 def _of_detector(recipe: Recipe, info: DataInfo) -> dict[str, Any]:

@@ -60,7 +60,10 @@ def load_state(
         anew = {name for name in own if name in classifier_names(model)} | set(resized)
     elif resized:
         wanted, given = (f"{of[next(iter(resized))].shape[0]} classes" for of in (own, state))
-        what, remedy = "different number of classes", "--reset-classifier starts the classifier anew"
+        what, rows = "different number of classes", state[next(iter(resized))].shape[0]
+        remedy = (
+            f"build the model with num_classes={rows}, as adopt does; in training --reset-classifier makes a new one"
+        )
         raise CheckpointError(what, where=where, expected=wanted, found=f"{given} ({some(resized)})", remedy=remedy)
     kept = {name: value for name, value in state.items() if name not in anew}
     fresh = {name: value for name, value in own.items() if name in anew}
@@ -271,7 +274,27 @@ def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], anew: set
     if clauses:
         expected, remedy = f"{len(own)} entries", "give the model that the weights were trained with"
         what, found = "does not fit this model", ", ".join(clauses)
+        others = [name for name in surplus if not name.endswith(".num_batches_tracked")]
+        alike = [_shape(state[name]) for name in others] == [_shape(own[name]) for name in missing]
+        if alike and others and not unlike:
+            remedy = f"{_renaming(others, missing)}, or {remedy}"
         raise CheckpointError(what, where=where, expected=expected, found=found, remedy=remedy)
+
+
+def _renaming(old: list[str], new: list[str]) -> str:
+    """Return how names may have come to differ, in words: their shapes are alike in order."""
+    heads = set()
+    for pair in zip(old, new, strict=True):
+        parts = [name.split(".") for name in pair]
+        while all(parts) and parts[0][-1] == parts[1][-1]:
+            parts = [names[:-1] for names in parts]
+        heads.add(tuple(".".join([*names, ""]) for names in parts))
+    more = ", ..." if len(old) > 1 else ""
+    if len(heads) == 1:
+        begun, wanted = (f"with {head}" if head else "without prefix" for head in next(iter(heads)))
+        more = f"; all begin {begun}, the model's {wanted}"
+    how = f"rename the keys ({old[0]} -> {new[0]}{more})"
+    return f"the shapes are the same in the same order, so names alone may differ: {how}"
 
 
 def not_finite(model: nn.Module, state: Mapping[str, Any]) -> list[str]:

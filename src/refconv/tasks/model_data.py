@@ -67,34 +67,39 @@ def classes_of(opened: Opened, class_map: str | None = None) -> Classes:
     return Classes(opened.class_names, outputs, read_class_map(class_map) if class_map else {})
 
 
-def preprocessing_of(opened: Opened, task: Task) -> Preprocessing:
-    """Return how samples are prepared for a model, signals too; tasks that take whole images only scale them."""
+def preprocessing_of(opened: Opened, task: Task, data: Data | None = None) -> Preprocessing:
+    """Return how samples are prepared for a model, signals too; tasks that take whole images only scale them.
+
+    ``data`` that were opened for the model say what it leaves open, as in an evaluation on them.
+    """
+    if data is not None and task.prepares_images:
+        return data.preprocessing
     size = stated_size(opened.statements)
     in_chans = channels_of(opened.statements, opened.arguments.get("in_chans"))
     if not task.prepares_images:
         return as_they_are(task.name, (in_chans, *(size or (DEFAULT_SIZE, DEFAULT_SIZE))))
     if size is None:
-        remedy = "give --img-size, in Python images, or preprocessing={'img_size': 224}"
+        remedy = "give --img-size or --data, in Python preprocessing={'img_size': 224}, data or images"
         raise DataError("the size of the model's input is not known", where=opened.name, remedy=remedy)
     return resolve(opened.statements, in_chans=in_chans, where=opened.name)
 
 
-def doubts(opened: Opened) -> list[str]:
+def doubts(opened: Opened, data: Data | None = None) -> list[str]:
     """Return warnings about how images are prepared for a model that is to be used without its data, as by export.
 
-    A file of weights says nothing about it. What is taken then is what a library says of its own weights, or what is
-    usual, where :func:`data_for` lets the data decide.
+    A file of weights says nothing about it. What is taken then, without ``data``, is what a library says of its own
+    weights, or what is usual, where :func:`data_for` lets the data decide.
     """
     task, file = task_named(opened.task), opened.located
     if not task.prepares_images:
         return []
-    used = preprocessing_of(opened, task)
+    used = preprocessing_of(opened, task, data)
     lines = [small] if (small := too_small(opened.model, used.input_size)) is not None else []
     guessed = any(used.sources.get(name) != FLAGS for name in ("input_size", "crop_pct", "mean", "std"))
-    if file is not None and file.kind == "weights" and guessed and not of_weights(file.path):
+    if data is None and file is not None and file.kind == "weights" and guessed and not of_weights(file.path):
         lines.append(
             f"warning: {file.path} does not say how its images are prepared, and eval may follow the data; written is "
-            f"{used}; choose by --img-size, --crop-pct, --mean and --std, or let adopt --data record them first"
+            f"{used}; choose by --img-size, --crop-pct, --mean and --std, or by the --data that eval is to take"
         )
     return lines
 
