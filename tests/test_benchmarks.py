@@ -200,6 +200,7 @@ def test_memory_counts_momentum_and_bases_and_a_peak_above_both(tmp_path):
 def test_communication_counts_what_is_trained(processes, tmp_path, monkeypatch):
     record, communication = tmp_path / "sent.jsonl", script("communication")
     if processes > 1:
+        monkeypatch.syspath_prepend(ROOT / "benchmarks")  # where the processes that it starts find it
         communication.main([*SMALL, "--record", str(record)])
     else:  # here, where nothing has to be imported anew; the count does not depend on the number of processes
         monkeypatch.setattr(communication, "PROCESSES", 1)

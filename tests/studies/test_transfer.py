@@ -6,7 +6,7 @@ import torch
 from refconv.cli import main
 from refconv.models.opening import open_model
 from refconv.studies import Comparison, read_study
-from refconv.studies.conduct import compare
+from refconv.studies.conduct import CompareConfig, compare
 from small_studies import changed, write
 
 SETTINGS = {"device": "cpu", "workers": 0, "log_interval": 1000, "eval_interval": 1000}
@@ -41,13 +41,13 @@ def test_backbones_go_from_one_study_to_another(tmp_path):
     scenes = tmp_path / "scenes"
     sizes = ("--train", "8", "--val", "2", "--test", "4", "--size", "64", "--source", "digits")
     assert main(["data", "scenes", "--out", str(scenes), *sizes]) == 0
-    compare(read_study(classifiers(tmp_path)), tmp_path / "first", threads=1, show=False)
+    compare(read_study(classifiers(tmp_path)), tmp_path / "first", CompareConfig(threads=1, show=False))
     for task, model, inside in (
         ("detection", "detector:fcos", "backbone.body"),
         ("segmentation", "smp:FPN", "encoder.model"),
     ):
         out = tmp_path / f"{task}-runs"
-        found = compare(read_study(users(tmp_path, task, model, scenes)), out, threads=1, show=False)
+        found = compare(read_study(users(tmp_path, task, model, scenes)), out, CompareConfig(threads=1, show=False))
         assert found == Comparison.read(out / "comparison.json")
         assert found.measures[0] in {"map", "miou"}
         assert {cell.method for cell in found.cells} == {"plain", "refocus"}

@@ -295,6 +295,19 @@ def test_report_and_warning_say_that_an_optimizer_made_before_the_surgery_traine
     assert remark not in str(tiny)
 
 
+def test_a_kernel_that_stays_where_others_move_is_not_warned_of():
+    """Its steps were too small: an optimizer that was made too early moves none."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 2, 3))
+    refconv.refocus(model)
+    model(torch.randn(2, 4, 8, 8)).square().sum().backward()
+    weights = [value for name, value in model.named_parameters() if "refocus_weight" in name]
+    torch.optim.SGD(weights[1:], lr=0.1).step()
+    report = refconv.merge(model)
+    assert [layer.untrained for layer in report.layers] == [True, False]
+    assert "never moved" not in str(report)
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
 def test_a_merged_model_is_folded_traced_exported_and_pickled_like_a_plain_one():
     torch.manual_seed(0)

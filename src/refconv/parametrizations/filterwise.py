@@ -155,7 +155,9 @@ class LowRank(KernelTransform, settings=LowRankConfig):
         rank = self.up.shape[-1]
         part = slice(rank) if self.config.factors == "principal" else slice(values.shape[-1] - rank, None)
         root = (values[..., part] / self.config.scale).sqrt()
-        return (left[..., part] * root[..., None, :]).to(self.up), (root[..., None] * right[..., part, :]).to(self.down)
+        up, down = left[..., part] * root[..., None, :], root[..., None] * right[..., part, :]
+        # Of one layout, as products of others round otherwise: what is taken out has to come back to the bit.
+        return up.to(self.up).contiguous(), down.to(self.down).contiguous()
 
     def reset(self, base: Tensor) -> None:
         if self.config.factors != "zero":

@@ -44,8 +44,12 @@ class MergeReport(Record, former={"sites": "layers"}):
 
     @property
     def warning(self) -> str | None:
-        """What is said of kernels that never moved although gradients reached the weights that make them."""
-        count = sum(layer.untrained for layer in self.layers)
+        """What is said where no kernel has moved although gradients reached the weights that make them.
+
+        Where others have moved, the optimizer has the weights, and steps were too small for these kernels.
+        """
+        moved = any(layer.largest_change for layer in self.layers)
+        count = 0 if moved else sum(layer.untrained for layer in self.layers)
         why = "the optimizer must be made after refocus(model), from its parameters"
         return f"{count} never moved although gradients reached their weights: {why}" if count else None
 
@@ -67,8 +71,8 @@ def merge(model: nn.Module) -> MergeReport:
 
     Afterwards modules, classes, keys, their order, shapes, dtypes and gradient flags are those of the model before it
     was refocused, and in eval mode it computes what the refocused model did. Where something else computes the kernel
-    (a mask, weight_norm, pruning), what it computes from is written, and it stays. Kernels that never moved although
-    gradients reached the weights that make them are warned of (:class:`refconv.errors.RefconvWarning`).
+    (a mask, weight_norm, pruning), what it computes from is written, and it stays. If no kernel has moved although
+    gradients reached the weights that make them, a :class:`refconv.errors.RefconvWarning` says so.
 
     Raises:
         ModelError: if the model is wrapped or nothing in it is refocused.
