@@ -98,8 +98,20 @@ def test_16_bit_values_are_rounded_not_cut():
     ],
 )
 def test_values_without_a_known_white_are_refused(values, message):
-    with pytest.raises(DataError, match=rf"^picture: unreadable image; .*expected {message}"):
+    with pytest.raises(DataError, match=rf"^picture: values that do not say what is white; expected {message}"):
         decode(Image.fromarray(values), where="picture")
+
+
+def test_32_bits_that_may_hold_8_are_refused(tmp_path):
+    """They were read as black; a black image is none of them."""
+    file = tmp_path / "a.tif"
+    expected = "expected integers from 0 to 65535, some above 255, found int32 from 0 to 255; save it with 8 or 16 bits"
+    Image.fromarray(np.array([[0, 255]], dtype=np.int32)).save(file)
+    with pytest.raises(DataError, match=expected):
+        decode(file)
+    for black, kind in ((np.zeros((2, 2), np.int32), "TIFF"), (np.array([[0, 255]], np.uint16), "PNG")):
+        Image.fromarray(black).save(file, format=kind)
+        assert np.asarray(decode(file)).max() <= 1
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from refconv.data import images
 from refconv.data.images import FileImages, PathTable, decoded
 from refconv.errors import DataError
 
@@ -55,3 +56,12 @@ def test_decoded_names_an_unreadable_image(picture, damage):
         picture.write_bytes(damaged[damage])
     with pytest.raises(DataError, match=r"a\.png: unreadable image; .*found .*repair or remove the file"):
         decoded(one(picture), 0, "RGB")
+
+
+def test_every_format_that_is_read_is_found_in_folders(tmp_path):
+    for kind in images.FORMATS:
+        extensions = {end for end, name in Image.registered_extensions().items() if name == kind}
+        assert extensions & {*images.EXTENSIONS}, kind
+    Image.new("RGB", (32, 24), (10, 20, 30)).save(tmp_path / "a.jp2")
+    (found,) = images.images_below(tmp_path)
+    assert decoded(one(found), 0, "RGB").size == (32, 24)

@@ -3,7 +3,8 @@
 * Orientation: the picture is turned and mirrored as its EXIF entry says, as every viewer shows it.
 * 8 bits: exactly the values of PIL's ``convert``, so that timm's and torchvision's transforms give the same tensors.
 * 16 bits, and integers of 32 bits up to 65535: 65535 becomes 255, rounded. PIL itself keeps the upper 8 bits of 16-bit
-  colour files. Floats from 0 to 1: times 255, rounded. Files with other values are refused.
+  colour files. Floats from 0 to 1: times 255, rounded. Files with other values are refused, and 32-bit TIFF files with
+  none above 255, whose white may be either.
 * Transparency (alpha, transparent entries of a palette) is dropped, as timm and torchvision do it.
 * CMYK, YCbCr and HSV become RGB by PIL's formulas. An animation or a file of several pages gives its first picture.
 
@@ -30,12 +31,28 @@ from refconv.errors import DataError, file_name_text, in_one_line
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
 """The formats that are read, under PIL's names; JPEG includes MPO, PPM includes PGM and PBM."""
 
-EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
+EXTENSIONS = (
+    ".jpg",
+    ".jpeg",
+    ".jfif",
+    ".png",
+    ".ppm",
+    ".bmp",
+    ".pgm",
+    ".pbm",
+    ".tif",
+    ".tiff",
+    ".webp",
+    ".gif",
+    ".jp2",
+    ".j2k",
+)
 _NO_IMAGES = {"@eaDir", "@Recycle", "@tmp", "#recycle", "#snapshot", "__MACOSX", "$RECYCLE.BIN", "lost+found"}
 """Folders of thumbnails, resource forks and deleted files, which network drives and operating systems make."""
 
 _GREY = {"1", "L", "LA", "F"}  # and all that begin with I: integers of more than 8 bits
 _FULL_16_BITS = 0xFFFF
+_MOST_OF_8_BITS = 0xFF
 _STEPS_OF_16_BITS = 257  # 65535 / 255
 _ORIENTATION = 0x0112  # EXIF's number of the entry
 _UPRIGHT = {
@@ -64,10 +81,11 @@ def decode(source: str | Path | Image.Image, *, where: str | None = None, uprigh
         where = where or str(source)
         with reading(where), open_image(source) as image:
             return decode(image, where=where, upright=upright)
-    with reading(where or str(getattr(source, "filename", "") or "image")):
+    where = where or str(getattr(source, "filename", "") or "image")
+    with reading(where):
         source.load()  # PIL turns TIFF files here, and forgets their orientation then
         turn = _UPRIGHT.get(orientation(source)) if upright else None
-        result = _in_8_bits(source)
+        result = _in_8_bits(source, where)
         result.info = {}  # orientation and transparency are dealt with
         return result if turn is None else result.transpose(turn)
 
@@ -107,24 +125,28 @@ def reading(where: str) -> Iterator[None]:
             raise DataError("unreadable image", where=where, expected=expected, found=found, remedy=remedy) from error
 
 
-def _in_8_bits(image: Image.Image) -> Image.Image:
+def _in_8_bits(image: Image.Image, where: str) -> Image.Image:
     """Return a copy in mode L or RGB."""
     if image.mode == "F" or image.mode.startswith("I"):
-        return _scaled(np.asarray(image))
+        return _scaled(np.asarray(image), where, least=_MOST_OF_8_BITS if image.format == "TIFF" else 0)
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # PIL warns of going to RGB at once
     return image.convert("L" if image.mode in _GREY else "RGB")
 
 
-def _scaled(values: NDArray[Any]) -> Image.Image:
-    """Scale grey values of more than 8 bits to 0 to 255."""
+def _scaled(values: NDArray[Any], where: str, *, least: int) -> Image.Image:
+    """Scale grey values of more than 8 bits to 0 to 255, 32-bit integers only where some are above ``least``."""
     floats = values.dtype.kind == "f"
     full = 1 if floats else _FULL_16_BITS
     low, high = values.min(), values.max()
-    if not (low >= 0 and high <= full):  # so that NaN is refused too
-        raise ValueError(
-            f"expected {'floats from 0 to 1' if floats else f'integers from 0 to {full}'}, "
-            f"found {values.dtype} from {low} to {high}"
+    unclear = values.dtype in {np.dtype(np.int32), np.dtype(np.uint32)} and 0 < high <= least
+    if unclear or not (low >= 0 and high <= full):  # so that NaN is refused too
+        expected = (
+            "floats from 0 to 1" if floats else f"integers from 0 to {full}{f', some above {least}' if least else ''}"
+        )
+        found, remedy = f"{values.dtype} from {low} to {high}", "save it with 8 or 16 bits"
+        raise DataError(
+            "values that do not say what is white", where=where, expected=expected, found=found, remedy=remedy
         )
     scaled = values.astype(np.float64) * 255 if floats else values / _STEPS_OF_16_BITS
     return Image.fromarray(np.round(scaled).astype(np.uint8))
