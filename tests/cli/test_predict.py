@@ -1,7 +1,9 @@
 """``refconv predict`` says what the library says, for files and folders, and what it cannot read."""
 
+import importlib
 import json
 import os
+import shutil
 import sys
 
 import numpy as np
@@ -101,6 +103,29 @@ def test_a_model_of_signals_takes_no_images(tmp_path, capsys, images):
     config.write_text(json.dumps(with_digest(content)))
     assert main(["predict", str(tmp_path / "run/model"), str(images[0]), "--device", "cpu"]) == 2
     assert "takes no images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["predict", "eval"])
+def test_weights_of_a_grey_network_are_one_line_that_leads_out(tmp_path, capsys, images, monkeypatch, command):
+    """A file of weights does not say how many channels its network takes."""
+    (tmp_path / "greys.py").write_text(
+        "from torch import nn\n"
+        "def build(num_classes=2):\n"
+        "    body = [nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()]\n"
+        "    return nn.Sequential(*body, nn.Linear(4, num_classes))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    weights, folder = str(tmp_path / "grey.pth"), tmp_path / "data"
+    torch.save(importlib.import_module("greys").build().state_dict(), weights)
+    for name in ("test/a", "test/b"):
+        (folder / name).mkdir(parents=True)
+        shutil.copy(images[0], folder / name)
+    given = [str(images[0])] if command == "predict" else ["--data", f"folder:{folder}"]
+    named = ["--model", "greys:build", "--img-size", "8", "--device", "cpu"]
+    assert main([command, weights, *given, *named]) == 2
+    assert "its first convolution takes 1 channels: refconv adopt writes" in capsys.readouterr().err
+    assert main(["adopt", *[weights, "-o", str(tmp_path / "adopted")], *named[:4], "--class-names", "a,b"]) == 0
+    assert main([command, str(tmp_path / "adopted"), *given, "--trust", "--device", "cpu"]) == 0
 
 
 @pytest.mark.parametrize(

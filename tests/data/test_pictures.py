@@ -111,7 +111,8 @@ def test_values_of_every_mode_are_8_bits(tmp_path):
 def test_values_without_a_known_white_are_refused(tmp_path):
     Image.fromarray(np.array([[1.5]], dtype=np.float32)).save(tmp_path / "a.tif")
     pictures = open_pictures(f"images:{tmp_path}", None).train
-    with pytest.raises(DataError, match=r"a.tif: values that do not say what is white; expected floats from 0 to 1, found float32") as caught:
+    words = r"a.tif: values that do not say what is white; expected floats from 0 to 1, found float32"
+    with pytest.raises(DataError, match=words) as caught:
         pictures.values(0, 3)
     assert "\n" not in str(caught.value)
 

@@ -151,7 +151,7 @@ class SampleTask(Task):
     def output_for(self, opened: Opened, image: Image.Image | Tensor, device: torch.device) -> Tensor:
         """Return the output of a model for an image, float32 [outputs] on the CPU."""
         sample, _ = self.sample_of(opened, image)
-        found: Tensor = columns(opened.model(sample[None].to(device)))
+        found: Tensor = columns(self.run(opened.model, sample[None].to(device)))
         return found.float()[0].cpu()
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 from torch.utils import _pytree as pytree
 
 from refconv.data import Data, DataInfo, Samples, Split, Targets
@@ -172,16 +173,21 @@ class Task(ABC):
 
     def outputs(self, model: nn.Module, samples: Samples, info: DataInfo) -> Any:
         """Return the checked outputs of a model in evaluation mode; running out of memory passes through."""
+        outputs = self.run(model, samples)
+        self.check_outputs(model, samples, outputs, info)
+        return outputs
+
+    def run(self, model: nn.Module, samples: Samples) -> Any:
+        """Return what a model gives for samples, unchecked; that it does not take them is one line."""
         try:
-            outputs = model(samples)
+            return model(samples)
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
             if lacks_memory(error):
                 raise
             what, expected = "the model does not take this data", f"samples of shape {list(samples[0].shape)} accepted"
             found = f"{type(error).__name__}: {error}"
-            raise ModelError(what, where=type(model).__name__, expected=expected, found=found) from error
-        self.check_outputs(model, samples, outputs, info)
-        return outputs
+            where, remedy = type(model).__name__, _channels_remedy(model, samples)
+            raise ModelError(what, where=where, expected=expected, found=found, remedy=remedy) from error
 
     @abstractmethod
     def check_outputs(self, model: nn.Module, samples: Samples, outputs: Any, info: DataInfo) -> None:
@@ -279,6 +285,14 @@ class Task(ABC):
     def draw_ground_truth(self, image: Image.Image, target: Any, class_names: Sequence[str]) -> Image.Image:
         """Return a sample's image with its target drawn as predictions are; unchanged where nothing is drawn."""
         return image
+
+
+def _channels_remedy(model: nn.Module, samples: Samples) -> str | None:
+    """Return what to do where a model takes other channels than it is given, as weights do not say which it takes."""
+    taken = next((module.in_channels for module in model.modules() if isinstance(module, _ConvNd)), None)
+    if taken is None or taken == samples[0].shape[0]:
+        return None
+    return f"its first convolution takes {taken} channels: refconv adopt writes weights as a folder that says so"
 
 
 def unfit(model: nn.Module | str, outputs: Any, what: str, *, expected: str, remedy: str | None = None) -> ModelError:

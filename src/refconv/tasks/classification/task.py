@@ -88,7 +88,7 @@ class Classification(SampleTask):
     ) -> Prediction:
         """Return the first classes with their probabilities."""
         sample = self.sample_of(opened, image)[0][None].to(device)
-        probabilities = opened.model(sample).float().softmax(dim=1)[0].cpu()
+        probabilities = self.run(opened.model, sample).float().softmax(dim=1)[0].cpu()
         highest = probabilities.topk(min(_CLASSES_SHOWN, len(probabilities)))
         shown = [
             {"class": index, "name": opened.class_name(index), "probability": share}
