@@ -26,6 +26,7 @@ OUTSIDE = (
     "adaptation_few",
     "adaptation_more",
     "adaptation_most",
+    "adaptation_most_deeper",
     "adaptation_deeper",
     "corruptions",
     "corruptions_family",
@@ -40,7 +41,7 @@ _REGIMES = {
     "small networks, the data of the base": ("main",),
     "networks from outside, few shifted images": ("adaptation", "adaptation_few"),
     "networks from outside, 5,000 shifted images": ("adaptation_more", "adaptation_deeper"),
-    "networks from outside, 50,000 shifted images": ("adaptation_most",),
+    "networks from outside, 50,000 shifted images": ("adaptation_most", "adaptation_most_deeper"),
     "networks from outside, 500 corrupted images": ("corruptions",),
     "networks from outside, few images of new classes": ("new_classes", "new_classes_lite1"),
 }
