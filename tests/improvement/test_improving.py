@@ -174,6 +174,12 @@ def test_a_dry_run_trains_and_writes_nothing(base, tmp_path, capsys):
         assert words in said
 
 
+def test_images_that_a_layer_steps_over_are_said_before_anything_is_trained(base, tmp_path, capsys):
+    settings = ImproveConfig(budget=Budget.parse("9ep"), check=False, dry_run=True)
+    improve(recipe(base, img_size=1), tmp_path / "out", settings)
+    assert "warning: images of 1 x 1 are smaller than the total stride" in capsys.readouterr().out
+
+
 def test_a_network_at_chance_is_refused_before_anything_is_trained(base, tmp_path):
     model = load_model_folder(base / "model")
     with torch.no_grad():

@@ -28,7 +28,6 @@ from refconv.models.creation import completed
 from refconv.models.model_folder import save_model_folder
 from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, write_whole
-from refconv.models.strides import too_small
 from refconv.models.weight_files import read_weights
 from refconv.named_code import resuming, running
 from refconv.process.distributed import joined
@@ -109,7 +108,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         warnings = () if loop.step else (
             random_bases(method), idle_settings(method), setup.task.warning(setup.model, recipe), _alone(setup),
             emulated_bf16(processes.device, recipe.amp),
-            too_small(setup.model, setup.info.input_size) if setup.task.prepares_images else None,
+            setup.small_images,
         )  # fmt: skip
         for line in (*setup.data.said, *filter(None, warnings)):
             shown.say(line)

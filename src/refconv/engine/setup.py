@@ -21,6 +21,7 @@ from refconv.models.checkpoint import Checkpoint, load_model_state
 from refconv.models.creation import ModelSpec, create_model, load_backbone
 from refconv.models.model_folder import located
 from refconv.models.model_input import of_checkpoint, of_model, of_recipe
+from refconv.models.strides import too_small
 from refconv.models.weight_files import some
 from refconv.models.weights import not_finite
 from refconv.process.distributed import Processes
@@ -89,6 +90,11 @@ class Setup:
             channels_last=self.recipe.channels_last,
             processes=self.processes,
         )
+
+    @property
+    def small_images(self) -> str | None:
+        """A warning if a layer of the model steps over images as small as these; None if not."""
+        return too_small(self.model, self.info.input_size) if self.task.prepares_images else None
 
     def placed(self, samples: Samples) -> Samples:
         """Return samples on the device of this process."""

@@ -137,7 +137,7 @@ def _look(recipe: Recipe, config: ImproveConfig, show: Say, jobs: int) -> tuple[
     begun = time.perf_counter()
     setup = open_base(recipe)
     opened = time.perf_counter()
-    for line in setup.data.said:
+    for line in filter(None, (*setup.data.said, setup.small_images)):
         say(line)
     base = score(setup.model, setup, "val")
     validated = time.perf_counter()
