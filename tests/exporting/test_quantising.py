@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from exported_networks import Small, lively, opened
 from image_folders import two_classes
 from refconv.data import open_data
+from refconv.data.preprocessing import Statement
 from refconv.errors import DataError
 from refconv.exporting import Accuracy, ExportConfig
 from refconv.exporting.exporting import export_opened
@@ -44,7 +46,8 @@ def trained():
 def test_int8_is_per_channel_and_says_what_it_costs(tmp_path, trained, inside):
     model, data = trained
     config = ExportConfig(int8=True, calibration=100, with_preprocessing=inside)
-    record = export_opened(opened(model, **DIGITS), tmp_path / "a.onnx", config, Evidence("digits"), builds=False)
+    as_trained = replace(opened(model, **DIGITS), stated=Statement("its run", DIGITS, of_run=True))
+    record = export_opened(as_trained, tmp_path / "a.onnx", config, Evidence("digits"), builds=False)
     accuracy = record.accuracy
     assert accuracy.calibrated_on == "100 random training images of digits"
     assert accuracy.before == pytest.approx(evaluate(model, data).top1, abs=0.01)

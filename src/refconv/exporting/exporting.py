@@ -66,8 +66,8 @@ def export(
         class_names: a name for each output, in order; the file says them.
         images: what the file is checked on, prepared as the network takes it; by default ``data``, or else generated.
             Where nothing else says the size of the network's input, it is that of the images.
-        data: name of a data set, such as ``folder:PATH``, to check on, and to calibrate ``int8`` on. What neither
-            ``preprocessing`` nor the model says about the input is as in an evaluation on this data.
+        data: name of a data set, such as ``folder:PATH``, to check on, and to calibrate ``int8`` on. Where
+            ``preprocessing`` does not say otherwise, the file then prepares samples as an evaluation on this data does.
         **options: further fields of :class:`refconv.exporting.ExportConfig`, and of the format ``hub`` those of
             :class:`refconv.exporting.HubConfig`.
 
