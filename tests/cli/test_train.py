@@ -195,6 +195,17 @@ def test_resume_auto_starts_and_goes_on_and_says_when_it_is_over(base, tmp_path,
     assert (base / "model/model.safetensors").read_bytes() == whole
 
 
+def test_a_run_that_lost_its_recipe_goes_on_by_the_command_that_began_it(tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["train", *TINY, "-o", str(run)]) == 0
+    said = (run / "recipe.toml").read_text()
+    (run / "recipe.toml").unlink()
+    assert main(["train", "--resume", "-o", str(run)]) == 2
+    assert "the command that trained it writes it again, with --resume" in capsys.readouterr().err
+    assert main(["train", *TINY, "--resume", "-o", str(run)]) == 0
+    assert (run / "recipe.toml").read_text() == said
+
+
 def test_a_run_stopped_before_its_first_checkpoint_is_started_by_the_same_command(tmp_path, capsys):
     """It was told to resume, and then that there is nothing to resume."""
     run = tmp_path / "run"

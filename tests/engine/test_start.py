@@ -98,15 +98,20 @@ def test_a_run_that_ends_below_its_start_says_so_last_and_again_when_asked(tmp_p
     assert capsys.readouterr().out == f"finished before: {last}\n"
 
 
-def test_a_finished_run_that_has_lost_its_model_writes_it_again(tmp_path, capsys):
+def test_a_finished_run_that_has_lost_its_model_or_weights_or_recipe_writes_it_again(tmp_path, capsys):
     record = train(recipe(), tmp_path / "run", show=False)
-    weights = tmp_path / "run" / "model" / "model.safetensors"
-    whole = weights.read_bytes()
-    shutil.rmtree(weights.parent)
-    again = train(recipe(), tmp_path / "run", resume=True)
-    assert "finished before" not in capsys.readouterr().out
-    assert weights.read_bytes() == whole
-    assert (again.top1, again.loss) == (record.top1, record.loss)
+    weights, settings = tmp_path / "run" / "model" / "model.safetensors", tmp_path / "run" / "recipe.toml"
+    whole, said = weights.read_bytes(), settings.read_text()
+    for lose in (lambda: shutil.rmtree(weights.parent), weights.unlink):
+        lose()
+        again = train(recipe(), tmp_path / "run", resume=True)
+        assert "finished before" not in capsys.readouterr().out
+        assert weights.read_bytes() == whole
+        assert (again.top1, again.loss) == (record.top1, record.loss)
+    settings.unlink()
+    train(recipe(), tmp_path / "run", resume=True)
+    assert "finished before" in capsys.readouterr().out
+    assert settings.read_text() == said
 
 
 def test_a_record_of_an_earlier_version_has_no_course(tmp_path):

@@ -209,3 +209,9 @@ def test_recipes_of_before_there_was_a_choice_of_scales_mean_what_they_meant(nor
     given = {"model": "test_resnet", "data": "digits"}
     assert Recipe.from_mapping({**given, "normalize": normalize}).gram_scale == scale
     assert Recipe.from_mapping(given).gram_scale == "capped"
+
+
+def test_a_byte_order_mark_is_no_part_of_a_recipe(tmp_path):
+    file = tmp_path / "recipe.toml"
+    file.write_text('model = "resnet18"\ndata = "digits"\n', encoding="utf-8-sig")
+    assert Recipe.from_toml(file).model == "resnet18"

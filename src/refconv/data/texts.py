@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from refconv.errors import DataError
+from refconv.errors import DataError, said_by
 
 
 def there(path: Path | str) -> bool:
@@ -23,4 +23,4 @@ def text_of(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         remedy = "save the file as UTF-8 text, or download it again"
-        raise DataError("cannot be read", where=str(path), found=str(error), remedy=remedy) from error
+        raise DataError("cannot be read", where=str(path), found=said_by(error), remedy=remedy) from error

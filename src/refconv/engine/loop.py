@@ -25,7 +25,7 @@ from refconv.methods.method import parameters_allowed
 from refconv.methods.registry import method_of
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.creation import completed
-from refconv.models.model_folder import save_model_folder
+from refconv.models.model_folder import is_model_folder, save_model_folder
 from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, write_whole
 from refconv.models.weight_files import read_weights
@@ -84,10 +84,11 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
                 stack.enter_context(folder.opened(resume=resume))
         with processes.together():
             checkpoint = _checkpoint(folder, recipe) if resume else None
-            if resume and folder.record_file.is_file() and folder.model_folder.is_dir():  # else it is finished again
+            if resume and folder.record_file.is_file() and is_model_folder(folder.model_folder):  # else finished again
                 record = _record(folder)
                 if processes.first:
                     read_weights(folder.model_folder)  # which refuses what was damaged since
+                    _keep_recipe(folder, recipe)
                 if show and processes.first and not quiet():
                     print(printable(f"finished before: {last_line(record, recipe, folder)}"), flush=True)
                 return record
@@ -233,6 +234,12 @@ def _certify(trained: nn.Module, shipped: nn.Module, setup: Setup) -> Certificat
     return setup.task.certify(trained, shipped, setup.placed(samples))
 
 
+def _keep_recipe(folder: RunFolder, recipe: Recipe) -> None:
+    """Write the recipe again if it was removed; without it the folder cannot be read."""
+    if not folder.recipe_file.is_file():
+        write_whole(folder.recipe_file, recipe.to_toml(versions()).encode())
+
+
 def _write(folder: RunFolder, setup: Setup, state: dict[str, Tensor], record: RunRecord, shipped: nn.Module) -> None:
     """Write the model, then the record, whose presence says that the run has finished."""
     save_model_folder(
@@ -246,6 +253,5 @@ def _write(folder: RunFolder, setup: Setup, state: dict[str, Tensor], record: Ru
         certificate=record.certificate,
         model=shipped,
     )
-    if not folder.recipe_file.is_file():  # removed while the run trained; without it the folder cannot be read
-        write_whole(folder.recipe_file, setup.recipe.to_toml(versions()).encode())
+    _keep_recipe(folder, setup.recipe)
     write_whole(folder.record_file, record.file_text().encode())

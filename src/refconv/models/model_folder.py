@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from refconv.data.preprocessing import BESIDE_TIMM
-from refconv.digests import COPY_AGAIN, check_digest, with_digest
+from refconv.digests import COPY_AGAIN, DIGEST, check_digest, with_digest
 from refconv.errors import CheckpointError, ModelError, RunError, said_by
 from refconv.models.builders import arguments_with_weights, build, hub_config, is_timm
 from refconv.models.checkpoint import Checkpoint
@@ -112,9 +112,15 @@ def save_model_folder(
 
 
 def check_model_place(folder: Path) -> None:
-    """Check that a model can be written to a folder: there is none, or it is empty or holds a model."""
-    if folder.exists() and not (folder.is_dir() and (is_model_folder(folder) or not any(folder.iterdir()))):
+    """Check that a model can be written to a folder: there is none, or it is empty, a model or rests of one."""
+    if folder.exists() and not (folder.is_dir() and (is_model_folder(folder) or _holds_rests(folder))):
         raise RunError("holds something other than a model", where=str(folder), remedy="give another folder")
+
+
+def _holds_rests(folder: Path) -> bool:
+    """Say whether a folder holds nothing, or only a configuration that was written here and whose weights are gone."""
+    names = [entry.name for entry in folder.iterdir()]
+    return not names or (names == [CONFIG_FILE] and DIGEST in (folder / CONFIG_FILE).read_text("utf-8", "replace"))
 
 
 def load_model_folder(folder: Path | str) -> nn.Module:

@@ -127,7 +127,7 @@ def read_settings(path: Path | str, overrides: Mapping[str, Any] | None = None) 
         RecipeError: if the file cannot be read or is not TOML, or two names give a setting different values.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         remedy = names_beside(Path(path)) if isinstance(error, FileNotFoundError) else None
         raise RecipeError("cannot read the recipe", where=str(path), found=said_by(error), remedy=remedy) from error

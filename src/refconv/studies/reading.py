@@ -50,7 +50,7 @@ def read_study(path: Path | str) -> Study:
         StudyError: if the file cannot be read, is not TOML, or holds an unknown key or impossible value.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         remedy = names_beside(Path(path)) if isinstance(error, FileNotFoundError) else None
         raise StudyError("cannot read the study", where=str(path), found=said_by(error), remedy=remedy) from error
