@@ -215,3 +215,11 @@ def test_a_byte_order_mark_is_no_part_of_a_recipe(tmp_path):
     file = tmp_path / "recipe.toml"
     file.write_text('model = "resnet18"\ndata = "digits"\n', encoding="utf-8-sig")
     assert Recipe.from_toml(file).model == "resnet18"
+
+
+@pytest.mark.parametrize("name", ["seed", "epochs", "epoch_steps"])
+def test_whole_numbers_that_no_recipe_file_can_hold_are_refused(name):
+    words = f"^{name}: too large; expected a whole number of 64 bits, found 9223372036854775808$"
+    with pytest.raises(RecipeError, match=words):
+        Recipe(model="resnet18", data="digits", **{name: 2**63})
+    assert getattr(Recipe(model="resnet18", data="digits", **{name: 2**63 - 1}), name) == 2**63 - 1

@@ -82,6 +82,7 @@ def coerced(name: str, hint: Any, value: Any) -> Any:
 
 
 _FLOAT64 = 2**1023  # whole numbers of this size become infinite, which is refused as such
+_INT64 = 2**63
 _FLOAT32 = (2 - 2**-23) * 2.0**127
 
 
@@ -102,6 +103,8 @@ def check_range(field: dataclasses.Field[Any], value: Any) -> None:
         if isinstance(item, float) and abs(item) > _FLOAT32:
             expected = f"at most {_FLOAT32:.2g}, the largest number of float32"
             raise RecipeError("too large", where=field.name, expected=expected, found=f"{item:g}")
+        if isinstance(item, int) and not -_INT64 <= item < _INT64:  # which no file of a run would hold
+            raise RecipeError("too large", where=field.name, expected="a whole number of 64 bits", found=str(item))
         for bound, holds, words in bounds:
             limit = limits[bound]
             if limit is not None and not holds(item, limit):
