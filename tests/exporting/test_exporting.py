@@ -4,6 +4,7 @@ import copy
 import functools
 import json
 import logging
+import shutil
 
 import numpy as np
 import onnx
@@ -19,7 +20,7 @@ from refconv.errors import DataError, ModelError, RefconvError, RunError, Settin
 from refconv.exporting import ExportConfig, export_model_folder
 from refconv.exporting.config import FORMATS
 from refconv.exporting.exporting import export_opened
-from refconv.exporting.formats import _quiet
+from refconv.exporting.formats import _folder_beside, _quiet
 from refconv.exporting.inputs import Evidence
 from refconv.models.exported import open_runtime
 from refconv.models.metadata import certificate_hash
@@ -157,6 +158,16 @@ class Decides(Small):
 
     def forward(self, images):
         return super().forward(images if images.mean() < 1e9 else 2 * images)
+
+
+def test_what_a_killed_export_left_goes_with_the_next_one(tmp_path):
+    file = tmp_path / "a.torchscript"
+    with _folder_beside(file) as folder:
+        (folder / "rest").write_bytes(b"x")
+        left = shutil.copytree(folder, tmp_path / "copy")
+    left.rename(folder)  # as a killed process leaves it
+    refconv.export(lively(Small(3)), file, preprocessing=INPUT)
+    assert [entry.name for entry in tmp_path.iterdir()] == [file.name]
 
 
 def test_a_network_that_cannot_be_traced_is_one_line_and_prints_no_graph(tmp_path, capfd):

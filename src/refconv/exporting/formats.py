@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import logging
+import os
+import shutil
 import tempfile
 import warnings
 from collections import Counter
@@ -36,11 +39,11 @@ def write(
         "onnx": _write_onnx, "pt2": _write_pt2, "torchscript": _write_torchscript, "openvino": _write_openvino,
     }  # fmt: skip
     try:
-        with writing(path, AGAIN), tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder, _quiet():
-            writers[config.format](network, example, free, Path(folder, path.name), config, dict(said))
-            seal(Path(folder, path.name))
-            for file in Path(folder).iterdir():  # OpenVINO writes two files, and ONNX beyond 2 GB
-                Path(file).replace(path.with_name(file.name))
+        with writing(path, AGAIN), _folder_beside(path) as folder, _quiet():
+            writers[config.format](network, example, free, folder / path.name, config, dict(said))
+            seal(folder / path.name)
+            for file in folder.iterdir():  # OpenVINO writes two files, and ONNX beyond 2 GB
+                file.replace(path.with_name(file.name))
     except RefconvError:
         raise
     # Exporters raise what their parts raise.
@@ -53,6 +56,18 @@ def write(
         if config.dynamic_size and config.format != "torchscript":
             remedy = "leave out --dynamic-size: the network may take one size only; or try --format torchscript"
         raise ModelError(what, where=f"--format {config.format}", found=found, remedy=remedy) from error
+
+
+@contextmanager
+def _folder_beside(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside a file, which is removed at the end, or by the next export if that is killed."""
+    folder = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.partial")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
