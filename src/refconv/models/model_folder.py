@@ -147,8 +147,12 @@ def build_from_folder(folder: Path | str, *, pretrained: bool, **arguments: Any)
 
 def is_model_folder(path: Path | str) -> bool:
     """Say whether ``path`` is a folder with a config.json and weights."""
-    path = Path(path)
-    return (path / CONFIG_FILE).is_file() and any((path / name).is_file() for name in WEIGHT_FILES)
+    return (Path(path) / CONFIG_FILE).is_file() and has_weights(Path(path))
+
+
+def has_weights(folder: Path) -> bool:
+    """Say whether a folder holds a file of weights."""
+    return any((folder / name).is_file() for name in WEIGHT_FILES)
 
 
 def read_config(folder: Path | str) -> dict[str, Any]:
