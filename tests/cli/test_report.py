@@ -186,6 +186,7 @@ def test_mistakes_are_one_line(runs, capsys):
     assert "--weights: " in fails(capsys, "refocus", "--weights", "--data", "digits")
     assert "refocus/../refocus: named more than once" in fails(capsys, "refocus", "refocus/../refocus")
     assert "base: cannot be written: a folder is there" in fails(capsys, "refocus", "-o", "base")
+    assert "record.json: holds something other than a report" in fails(capsys, "refocus", "-o", "refocus/record.json")
     assert not (runs / "refocus/analysis").exists()  # nothing was measured so far
     assert main(["report", "refocus", *QUICK]) == 0
     capsys.readouterr()

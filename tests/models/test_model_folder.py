@@ -1,6 +1,7 @@
 """Model folders load in timm and here, strictly."""
 
 import json
+import shutil
 import sys
 import textwrap
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ import pytest
 import timm
 import torch
 
-from refconv.errors import CheckpointError
+from refconv.errors import CheckpointError, RunError
 from refconv.models.creation import create_model, load_weights
 from refconv.models.model_folder import is_model_folder, load_model_folder, save_model_folder
 
@@ -109,6 +110,27 @@ def test_save_model_folder_replaces_an_earlier_one_and_takes_strided_tensors(tmp
         save_model_folder(tmp_path / "m", trained.state_dict(), name="test_resnet", info=info(), model_kwargs={})
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
     assert_same_state(load_model_folder(tmp_path / "m"), trained)
+
+
+def test_files_that_are_no_part_of_a_model_are_not_lost(tmp_path):
+    """Of a folder for a hub the card and what transformers reads may be replaced."""
+    folder = tmp_path / "m"
+    given = {"name": "test_resnet", "info": info(), "model_kwargs": {}}
+    state = create_model("test_resnet", num_classes=7, in_chans=1).state_dict()
+    save_model_folder(folder, state, **given)
+    for name in ("README.md", "preprocessor_config.json", "adopted.json"):
+        (folder / name).write_text("of the earlier model")
+    save_model_folder(folder, state, **given)
+    assert {entry.name for entry in folder.iterdir()} == {"config.json", "model.safetensors"}
+    for kept in (folder / "NOTES.md", folder / "sub/deep.txt"):
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_text("mine")
+        with pytest.raises(
+            RunError, match=r"m: holds more than a model, which would be lost; found (NOTES\.md|sub); move"
+        ):
+            save_model_folder(folder, state, **given)
+        assert kept.read_text() == "mine"
+        shutil.rmtree(kept.parent) if kept.parent != folder else kept.unlink()
 
 
 def test_load_model_folder_names_what_is_wrong(tmp_path):

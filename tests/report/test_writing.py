@@ -9,7 +9,7 @@ import pytest
 from refconv.errors import RunError
 from refconv.report import read_pair, write_report, writing
 from refconv.report.elements import Figure, Table
-from refconv.report.writing import thinned
+from refconv.report.writing import check_page_place, thinned
 from report_pairs import drawing, pair, run, section
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,7 +99,8 @@ def test_contradictions_are_a_line_and_bugs_stay_bugs(error, kind, tmp_path):
 
 def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
     path = tmp_path / "report.html"
-    path.write_text("old")
+    write_report([pair()], path, sections=[])
+    old = path.read_text()
 
     def fail(self, target):
         raise OSError("no space left")
@@ -107,8 +108,22 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatc
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(RunError, match="cannot write the report; found no space left"):
         write_report([pair()], path, sections=[])
-    assert path.read_text() == "old"
+    assert path.read_text() == old
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", ['{"architecture": "resnet18"}', "<!DOCTYPE html>\n<html>my page</html>"])
+def test_only_an_earlier_report_is_replaced(tmp_path, content):
+    path = tmp_path / "config.json"
+    path.write_text(content)
+    with pytest.raises(RunError, match="config.json: holds something other than a report; give another file"):
+        write_report([pair()], path, sections=[])
+    assert path.read_text() == content
+    path.write_text("")  # an empty file is nothing to lose
+    for _ in range(2):
+        write_report([pair()], path, sections=[])
+    for shipped in (ROOT / "docs/reports").glob("*.html"):  # of earlier versions too
+        check_page_place(shipped)
 
 
 def test_options_are_left_out_until_the_page_is_small(tmp_path, monkeypatch):

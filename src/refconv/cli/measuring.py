@@ -208,12 +208,14 @@ def report(
     """
     from refconv.analysis.reportable import ANALYSIS_FOLDER, holds_analysis, pair_names
     from refconv.report import read_pair, write_report
+    from refconv.report.writing import check_page_place
 
     places = [run.resolve() for run in runs]
     if twice := [run for place, run in zip(places, runs, strict=True) if places.count(place) > 1]:
         raise RunError("named more than once", where=str(twice[-1]), expected="every run once")
     page = out or (runs[0] if len(runs) == 1 else Path()) / "report.html"
     check_file(page)
+    check_page_place(page)
     unmade = [folder for folder in runs if not holds_analysis(folder)]
     with _holding(page, "report"):
         asked = {"data": data, "data_dir": data_dir, "class_map": class_map, "samples": samples, "device": device}

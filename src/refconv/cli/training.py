@@ -58,8 +58,9 @@ def train(
     folder = None if dry_run and not (out or output or experiment) else _folder(out, output, experiment)
     if resume == "auto" and folder is not None and not RunFolder(folder).checkpoint_file.is_file():
         resume = None
-    told = {"model", "data"} <= flags.keys()  # by the command that began the run, which can do without its recipe
-    if folder is not None and recipe is None and resume and not (told and not RunFolder(folder).recipe_file.is_file()):
+    # The command that began a run says all that its recipe does.
+    lost = folder is not None and {"model", "data"} <= flags.keys() and not RunFolder(folder).recipe_file.is_file()
+    if folder is not None and recipe is None and resume and not lost:
         recipe = RunFolder(folder).recipe_to_resume()
         known = Recipe.from_toml(recipe)
         check_trusted(code_of(known), where=str(recipe))

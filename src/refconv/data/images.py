@@ -32,21 +32,8 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
 """The formats that are read, under PIL's names; JPEG includes MPO, PPM includes PGM and PBM."""
 
 EXTENSIONS = (
-    ".jpg",
-    ".jpeg",
-    ".jfif",
-    ".png",
-    ".ppm",
-    ".bmp",
-    ".pgm",
-    ".pbm",
-    ".tif",
-    ".tiff",
-    ".webp",
-    ".gif",
-    ".jp2",
-    ".j2k",
-)
+    ".jpg", ".jpeg", ".jfif", ".png", ".ppm", ".bmp", ".pgm", ".pbm", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".j2k",
+)  # fmt: skip
 _NO_IMAGES = {"@eaDir", "@Recycle", "@tmp", "#recycle", "#snapshot", "__MACOSX", "$RECYCLE.BIN", "lost+found"}
 """Folders of thumbnails, resource forks and deleted files, which network drives and operating systems make."""
 
@@ -141,13 +128,10 @@ def _scaled(values: NDArray[Any], where: str, *, least: int) -> Image.Image:
     low, high = values.min(), values.max()
     unclear = values.dtype in {np.dtype(np.int32), np.dtype(np.uint32)} and 0 < high <= least
     if unclear or not (low >= 0 and high <= full):  # so that NaN is refused too
-        expected = (
-            "floats from 0 to 1" if floats else f"integers from 0 to {full}{f', some above {least}' if least else ''}"
-        )
-        found, remedy = f"{values.dtype} from {low} to {high}", "save it with 8 or 16 bits"
-        raise DataError(
-            "values that do not say what is white", where=where, expected=expected, found=found, remedy=remedy
-        )
+        above = f", some above {least}" if least else ""
+        expected = "floats from 0 to 1" if floats else f"integers from 0 to {full}{above}"
+        what, found = "values that do not say what is white", f"{values.dtype} from {low} to {high}"
+        raise DataError(what, where=where, expected=expected, found=found, remedy="save it with 8 or 16 bits")
     scaled = values.astype(np.float64) * 255 if floats else values / _STEPS_OF_16_BITS
     return Image.fromarray(np.round(scaled).astype(np.uint8))
 

@@ -108,8 +108,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
         stack.enter_context(shown)
         warnings = () if loop.step else (
             random_bases(method), idle_settings(method), setup.task.warning(setup.model, recipe), _alone(setup),
-            emulated_bf16(processes.device, recipe.amp),
-            setup.small_images,
+            emulated_bf16(processes.device, recipe.amp), setup.small_images,
         )  # fmt: skip
         for line in (*setup.data.said, *filter(None, warnings)):
             shown.say(line)

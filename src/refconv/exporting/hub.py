@@ -20,13 +20,12 @@ from refconv.exporting.pushing import check_repository
 from refconv.exporting.results import results_of
 from refconv.models.builders import build, is_timm, published_at
 from refconv.models.metadata import certificate_of, versions
-from refconv.models.model_folder import LOCAL, check_model_place, load_model_folder, read_config
+from refconv.models.model_folder import LOCAL, PREPROCESSOR, README, check_model_place, load_model_folder, read_config
 from refconv.models.opening import Opened
 from refconv.models.run_folder import write_whole
 from refconv.models.saving import save_opened
 
 NAME_IT = "say in Python what builds it by architecture='module:function', timm's name or 'torchvision:NAME'"
-README, PREPROCESSOR = "README.md", "preprocessor_config.json"
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 _IDENTIFIER = re.compile(r"([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*")
 

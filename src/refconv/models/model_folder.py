@@ -25,7 +25,7 @@ from refconv.errors import CheckpointError, ModelError, RunError, said_by
 from refconv.models.builders import arguments_with_weights, build, hub_config, is_timm
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.exported import SUFFIXES
-from refconv.models.metadata import InputSettings, certificate_hash, described, recorded_recipe
+from refconv.models.metadata import ADOPTED, InputSettings, certificate_hash, described, recorded_recipe
 from refconv.models.run_folder import RunFolder, writing
 from refconv.models.weight_files import VERSIONS, WEIGHT_FILES, is_run_checkpoint, missing, read_weights
 from refconv.models.weights import load_state
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from refconv.surgery import Certificate
 
 CONFIG_FILE = "config.json"
+README, PREPROCESSOR = "README.md", "preprocessor_config.json"  #: In a folder for a model hub
+_WRITTEN = {CONFIG_FILE, *WEIGHT_FILES, ADOPTED, README, PREPROCESSOR}  # the files of model folders, wherever made
 
 
 class _Config(TypedDict, total=False):
@@ -112,9 +114,18 @@ def save_model_folder(
 
 
 def check_model_place(folder: Path) -> None:
-    """Check that a model can be written to a folder: there is none, or it is empty, a model or rests of one."""
-    if folder.exists() and not (folder.is_dir() and (is_model_folder(folder) or _holds_rests(folder))):
+    """Check that a model can be written to a folder: there is none, or it is empty, a model or rests of one.
+
+    What else is in it would be lost, so that it is refused.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir() or not (is_model_folder(folder) or _holds_rests(folder)):
         raise RunError("holds something other than a model", where=str(folder), remedy="give another folder")
+    if others := sorted({entry.name for entry in folder.iterdir()} - _WRITTEN):
+        what, remedy = "holds more than a model, which would be lost", "move it away, or give another folder"
+        found = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        raise RunError(what, where=str(folder), found=found, remedy=remedy)
 
 
 def _holds_rests(folder: Path) -> bool:

@@ -24,6 +24,7 @@ from refconv.report.sections import SECTIONS
 MOST = 6  # pairs that have a colour of their own
 LIMIT = 5_000_000  # bytes that a page may have
 _CONTRADICTION = (ArithmeticError, LookupError, ValueError)  # what drawing raises for such numbers; others are bugs
+_MARK, _HEAD = b"content=\"default-src 'none'; img-src data:", 500  # is in that many first bytes of every report
 _FEWEST = 3  # options of a choice that are always kept
 Draws = Callable[[Sequence[ModelPair]], Section | None]
 """A section of the page, made of the pairs' records; None if no pair has them."""
@@ -98,6 +99,18 @@ class Report:
         return "\n".join([*lines, f"{self.path}: {count(len(self.sections), 'measure')}, {self.size / 1e6:.2f} MB"])
 
 
+def check_page_place(path: Path) -> None:
+    """Check that a page can be written to a path: nothing is there, or an earlier report.
+
+    Raises:
+        RunError: if another file is there.
+    """
+    if path.is_file() and path.stat().st_size:
+        with path.open("rb") as file:
+            if _MARK not in file.read(_HEAD):
+                raise RunError("holds something other than a report", where=str(path), remedy="give another file")
+
+
 def write_report(
     pairs: Sequence[ModelPair], path: Path | str, *, title: str | None = None, sections: Sequence[Draws] | None = None
 ) -> Report:
@@ -110,9 +123,11 @@ def write_report(
         sections: what to draw, by default every measure there is.
 
     Raises:
-        RunError: if there are no pairs or too many, they do not belong together, or the file cannot be written.
+        RunError: if there are no pairs or too many, they do not belong together, or the file cannot be written or is
+            another one.
     """
     path, pairs = Path(path), numbered(pairs)
+    check_page_place(path)
     check(pairs)
     facts = pairs[0].facts
     model = facts.model.rpartition(":")[2]

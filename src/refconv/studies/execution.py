@@ -9,6 +9,7 @@ from pathlib import Path
 from refconv.engine.loop import train
 from refconv.engine.run_record import RunRecord
 from refconv.errors import RecordError, RefconvError, RunError, StudyError, TrainingError
+from refconv.models import model_folder
 from refconv.models.run_folder import RunFolder, write_whole
 from refconv.process.interruption import StoppedError
 from refconv.process.shortage import shortage
@@ -31,7 +32,7 @@ def is_over(run: Run) -> bool:
 
 def has_weights(folder: Path) -> bool:
     """Return whether the result of a finished run is still in its folder."""
-    return RunFolder(folder).model_folder.is_dir()
+    return model_folder.has_weights(RunFolder(folder).model_folder)
 
 
 def record_of(run: Run) -> RunRecord | None:

@@ -18,12 +18,14 @@ from refconv.errors import DataError, file_name_text
 from refconv.models.model_input import channels_of
 from refconv.models.opening import Opened, input_of
 from refconv.models.run_folder import AGAIN, writing
-from refconv.records import replace_file
+from refconv.records import conformed, parsed_json, replace_file
 from refconv.surgery import evaluating
 from refconv.tasks.image_data import missing
 from refconv.tasks.registry import task_named
 from refconv.tasks.sample_task import SampleTask
 from refconv.tasks.task import Prediction
+
+_LIST = "predictions.json"
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
@@ -78,10 +80,14 @@ def _read(opened: Opened, file: Path) -> Any:
 
 
 def save_predictions(folder: Path, found: Sequence[tuple[Path, Prediction]]) -> None:
-    """Write predictions.json, and a picture and a mask for each prediction that has one."""
+    """Write predictions.json, and a picture and a mask for each prediction that has one.
+
+    Only files of earlier predictions in the folder are replaced: others, such as the images themselves, keep their
+    names, and pictures of these names get a number.
+    """
     with writing(folder, AGAIN):
         folder.mkdir(parents=True, exist_ok=True)
-        names: set[str] = set()
+        names = {entry.name for entry in folder.iterdir()} - _written_before(folder)
         entries = []
         for file, prediction in found:
             entry = {"image": file_name_text(str(file)), **prediction.content}
@@ -92,7 +98,17 @@ def save_predictions(folder: Path, found: Sequence[tuple[Path, Prediction]]) -> 
                     stems = (file.stem if number == 1 else f"{file.stem}-{number}" for number in count(1))
                     entry[kind] = next(f"{stem}{ending}" for stem in stems if f"{stem}{ending}" not in names)
                     names.add(entry[kind])
+                    (folder / entry[kind]).unlink(missing_ok=True)  # it may have become a link to another file
                     made.save(folder / entry[kind])
             entries.append(entry)
         text = json.dumps(entries, indent=2, ensure_ascii=False)
-        replace_file(folder / "predictions.json", f"{text}\n".encode())
+        replace_file(folder / _LIST, f"{text}\n".encode())
+
+
+def _written_before(folder: Path) -> set[str]:
+    """Return the names of the files that earlier predictions have left in a folder."""
+    try:
+        entries = conformed(list[dict[str, Any]], parsed_json((folder / _LIST).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return set()
+    return {str(entry[kind]) for entry in entries for kind in ("picture", "mask") if kind in entry}
