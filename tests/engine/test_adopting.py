@@ -70,6 +70,19 @@ def test_data_name_the_classes_and_are_evaluated_and_known_later(tmp_path):
     assert (exported.checked_on, exported.holds) == ("32 test images of digits", True)
 
 
+def test_guesses_about_images_are_said_to_be_some(tmp_path):
+    """A centre crop that nobody named cost a user eight points on small images."""
+    model, name = resnet_small(channels=[4, 8]), "refconv.models.networks:resnet_small"
+    given = {"preprocessing": {"img_size": 8}, "model_kwargs": {"channels": [4, 8]}}
+    said = str(adopt(model, name, tmp_path / "bare", **given))
+    assert "center crop 0.875, mean 0.449, std 0.226 (ImageNet's default)\nwarning  what is ImageNet's default" in said
+    assert "--data chooses it as eval does" in said
+    assert "warning" not in str(adopt(model, name, tmp_path / "with", data="digits", **given))
+    every = {"mean": 0.3, "std": 0.4, "crop_pct": 1.0, "interpolation": "bicubic"}
+    told = {**given, "preprocessing": {"img_size": 8, **every}}
+    assert "warning" not in str(adopt(model, name, tmp_path / "told", **told))
+
+
 def test_adopt_is_public():
     assert refconv.adopt is adopt
 

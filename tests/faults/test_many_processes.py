@@ -26,6 +26,10 @@ SCRIPT = Path(run_many.__file__)
 # = 3e-5 of it. Of the gradient that is more by as much as terms cancel, and steps of 0.02 hardly enlarge it.
 # A wrong weight or seed gives 1e-2 and more; see test_what_is_left_out_shows.
 BOUND = 1e-4
+# Heads of detectors normalise over the few places of small maps and choose anchors by thresholds: a rounding error may
+# turn a ReLU, whose share of a gradient no sum of errors bounds. RetinaNet's ends are 2e-4 apart on one processor, and
+# 2e-9 with weights and samples in float64; a start that is one rounding error away gives up to 3e-5 in one process.
+OF_HEADS = 1e-3
 # Under bf16 the gradients of each share are rounded to 8 bits before they are summed, as all else is: the number of
 # processes may make twice the difference that bf16 makes in one process, since both ends are rounded.
 IN_FLOAT32 = {"bf16": "plain", "bf16, batch norms": "batch norms"}
@@ -64,7 +68,9 @@ def test_several_processes_train_as_one_does(count, folder, figures):
     for name in run_many.EQUAL:
         one, several = alone / name, folder / f"equal/{count}" / name
         found[name] = apart(one, several, one)
-        bound = 2 * apart(one, alone / IN_FLOAT32[name], one) if name in IN_FLOAT32 else BOUND
+        bound = OF_HEADS if name in run_many.HEADS else BOUND
+        if name in IN_FLOAT32:
+            bound = 2 * apart(one, alone / IN_FLOAT32[name], one)
         records = [RunRecord.read(run / "record.json") for run in (one, several)]
         assert records[1].processes == count
         same = records[0].test_samples == records[1].test_samples > 0  # each counted once

@@ -43,8 +43,10 @@ class Statement:
         return any(value is not None for value in self.values.values())
 
 
+DEFAULT = "ImageNet's default"  #: Where nobody says it
+
 _IMAGENET = Statement(
-    "ImageNet's default",
+    DEFAULT,
     {
         "img_size": DEFAULT_SIZE,
         "mean": IMAGENET_DEFAULT_MEAN,

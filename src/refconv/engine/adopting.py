@@ -16,6 +16,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from refconv.data import Data, DataInfo
 from refconv.data.class_names import is_of_imagenet, library_names
+from refconv.data.preprocessing import DEFAULT
 from refconv.engine.run_record import command, versions
 from refconv.errors import CheckpointError, DataError, ModelError, RunError, SettingError, said_by
 from refconv.models.creation import ModelSpec
@@ -81,12 +82,18 @@ class AdoptRecord(Record):
         same = "computes the same as the weights" if self.holds else "NOT the same as the weights"
         if self.certificate.same_outputs is None and self.certificate.not_finite:
             same = "NOT comparable with the weights: outputs are not finite"
-        return "\n".join([
+        lines = [
             f"{self.folder}: {self.model} for {self.task} with the weights of {self.weights}, {same}",
             f"images   {self.preprocessing}",
             f"classes  {number}{self.classes_from}",
             f"result   {found}",
-        ])  # fmt: skip
+        ]
+        if self.data is None and DEFAULT in self.preprocessing:
+            chosen = (
+                "--data chooses it as eval does, and --img-size, --crop-pct, --mean, --std and --interpolation say it"
+            )
+            lines.insert(2, f"warning  what is {DEFAULT} there is a guess that later commands follow: {chosen}")
+        return "\n".join(lines)
 
 
 def adopt(
@@ -134,6 +141,7 @@ def adopt(
         raise CheckpointError("holds refocused kernels", where=source, remedy=remedy)
     named = {"task": task, "model": model, "data": data or _PLACEHOLDER, "data_dir": data_dir}
     recipe = Recipe.from_mapping({**named, **settings, **flags})
+    flags = {name: getattr(recipe, name) for name in flags}  # one number of a mean is a tuple of one from here on
     kind = task_named(task)
     opened, recipe = _with_weights(recipe, state, source, tuple(class_names), flags, weights)
     found = None if data is None else data_for(opened, data, root=data_dir, labelled=False)
