@@ -177,9 +177,13 @@ def test_refocusing_random_weights_warns(settings, warned):
         ({"method": "lr_scaled", "gram_scale": "paper"}, None),
         ({"method": "low_rank", "power": 0.5}, "the method low_rank does not read power"),
         ({"method": "refocus", "gram_scale": "paper", "space": "kernel", "opt": "adamw"}, None),
+        ({"model_ema_decay": 0.9, "clip_mode": "value"},
+         "warning: model_ema_decay has no effect without model_ema; clip_mode has no effect without clip_grad"),
+        ({"mixup_prob": 0.1, "power": 0.5}, "refocus does; mixup_prob has no effect without mixup or cutmix"),
+        ({"model_ema": True, "model_ema_decay": 0.9, "cutmix": 1.0, "mixup_prob": 0.1}, None),
     ],
-)
-def test_settings_that_the_method_does_not_read_are_said(settings, words):
+)  # fmt: skip
+def test_settings_that_nothing_reads_are_said(settings, words):
     found = idle_settings(method_of(recipe(**settings)))
     assert found is None if words is None else words in found
 

@@ -85,15 +85,27 @@ def _classifier_kept(setup: Setup) -> bool:
     return recipe.pretrained and cfg.get("num_classes", setup.info.num_classes) == setup.info.num_classes
 
 
+_NEEDED = {
+    **dict.fromkeys(("model_ema_decay", "model_ema_warmup"), ("model_ema",)),
+    **dict.fromkeys(("distill_alpha", "distill_temperature"), ("distill",)),
+    "distill_features_weight": ("distill_features",),
+    "clip_mode": ("clip_grad",),
+    **dict.fromkeys(("mixup_prob", "mixup_switch_prob", "mixup_mode"), ("mixup", "cutmix")),
+}
+"""Settings that only something else reads: what one of them must be given for, by their names."""
+
+
 def idle_settings(method: Method) -> str | None:
-    """Return a warning if settings of refocusing are given that the method does not read."""
-    usual = {field.name: field.default for field in dataclasses.fields(method.recipe)}
-    idle = [
-        name for name in FIELDS.values() if name not in method.reads and getattr(method.recipe, name) != usual[name]
-    ]
-    if not idle:
-        return None
-    return f"warning: the method {method.recipe.method} does not read {', '.join(idle)}; --method refocus does"
+    """Return a warning if settings are given that nothing reads: of refocusing, or of what is not switched on."""
+    recipe = method.recipe
+    usual = {field.name: field.default for field in dataclasses.fields(recipe)}
+    given = {name for name, value in usual.items() if getattr(recipe, name) != value}
+    idle = [name for name in FIELDS.values() if name in given and name not in method.reads]
+    lines = [f"the method {recipe.method} does not read {', '.join(idle)}; --method refocus does"] if idle else []
+    for name, needed in _NEEDED.items():
+        if name in given and not given & {*needed}:
+            lines.append(f"{name} has no effect without {' or '.join(needed)}")
+    return f"warning: {'; '.join(lines)}" if lines else None
 
 
 def random_bases(method: Method) -> str | None:
