@@ -1,6 +1,9 @@
 """The entry point: help is quick, mistakes are one line, bugs are tracebacks."""
 
+import errno
 import importlib.metadata
+import io
+import signal
 import subprocess
 import sys
 
@@ -11,8 +14,8 @@ from ready_processes import run_script
 from refconv.cli import main
 from refconv.cli.app import app
 from refconv.cli.commands import COMMANDS
-from refconv.cli.extras import not_installed
-from refconv.process.interruption import StoppedError
+from refconv.cli.extras import STOPPED, not_installed
+from refconv.process.interruption import SIGNALS, StoppedError
 
 HEAVY = ("torch", "timm", "torchvision", "numpy", "safetensors", "sklearn")
 
@@ -164,6 +167,44 @@ def test_main_ends_with_130_when_interrupted(monkeypatch, capsys, error, words):
     monkeypatch.setattr("refconv.surgery.plan_of", interrupted)
     assert main(["plan", "--model", "test_resnet"]) == 130
     assert capsys.readouterr().err == words
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_commands_that_do_not_hear_signals_themselves_end_at_each_of_them_with_a_line(monkeypatch, capsys, number):
+    """While the packages are imported, too."""
+    monkeypatch.setattr("refconv.process.interruption._asked", [])
+    monkeypatch.setattr("refconv.surgery.plan_of", lambda *_, **__: signal.raise_signal(number))
+    assert main(["plan", "--model", "test_resnet"]) == 128 + number
+    assert capsys.readouterr().err == f"{STOPPED}\n"
+
+    monkeypatch.delitem(sys.modules, "refconv.cli.app")
+    monkeypatch.delattr("refconv.cli.app")
+    monkeypatch.setattr("refconv.process.interruption._asked", [])
+    monkeypatch.setattr(sys, "meta_path", [Signals(number), *sys.meta_path])
+    assert main(["plan", "--model", "test_resnet"]) == 128 + number
+    assert capsys.readouterr().err == f"{STOPPED}\n"
+
+
+class Signals:
+    """A finder of modules during whose search a signal comes."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def find_spec(self, name, path, target=None):
+        if name == "refconv.cli.app":
+            signal.raise_signal(self.number)
+
+
+def test_a_closed_terminal_does_not_change_the_status(monkeypatch):
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("refconv.process.interruption._asked", [])
+    monkeypatch.setattr("refconv.surgery.plan_of", lambda *_, **__: signal.raise_signal(signal.SIGHUP))
+    monkeypatch.setattr(sys, "stderr", Closed())
+    assert main(["plan", "--model", "test_resnet"]) == 129
 
 
 def test_app_lists_the_commands_of_the_readme():

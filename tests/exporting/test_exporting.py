@@ -19,8 +19,8 @@ from exported_networks import Boxes, Small, lively, opened
 from refconv.errors import DataError, ModelError, RefconvError, RunError, SettingError
 from refconv.exporting import ExportConfig, export_model_folder
 from refconv.exporting.config import FORMATS
-from refconv.exporting.exporting import export_opened
-from refconv.exporting.formats import _folder_beside, _quiet
+from refconv.exporting.exporting import _placed_when_checked, export_opened
+from refconv.exporting.formats import _quiet
 from refconv.exporting.inputs import Evidence
 from refconv.models.exported import open_runtime
 from refconv.models.metadata import certificate_hash
@@ -162,12 +162,36 @@ class Decides(Small):
 
 def test_what_a_killed_export_left_goes_with_the_next_one(tmp_path):
     file = tmp_path / "a.torchscript"
-    with _folder_beside(file) as folder:
-        (folder / "rest").write_bytes(b"x")
-        left = shutil.copytree(folder, tmp_path / "copy")
-    left.rename(folder)  # as a killed process leaves it
+    with _placed_when_checked(file) as written:
+        (written.parent / "rest").write_bytes(b"x")
+        left = shutil.copytree(written.parent, tmp_path / "copy")
+    left.rename(written.parent)  # as a killed process leaves it
     refconv.export(lively(Small(3)), file, preprocessing=INPUT)
     assert [entry.name for entry in tmp_path.iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize(
+    "about", [{"format": "torchscript"}, {"format": "onnx", "int8": True}, {"format": "hub", "license": "mit"}]
+)
+def test_what_is_exported_is_placed_when_it_was_checked_and_not_before(about, tmp_path, monkeypatch):
+    model = lively(timm.create_model("test_resnet", in_chans=1, num_classes=10))
+    out = tmp_path / ("a" if about["format"] == "hub" else "a.onnx" if "int8" in about else "a.torchscript")
+    about = {"data": "digits", "preprocessing": {"input_size": [1, 8, 8]}, **about}
+    refconv.export(model, out, **about)
+    there = [out, *out.glob("*")]
+    seen = []
+
+    def stopped(*given):
+        seen.append([file.stat().st_mtime_ns for file in there])
+        raise KeyboardInterrupt
+
+    former = [file.stat().st_mtime_ns for file in there]
+    monkeypatch.setattr("refconv.exporting.exporting.compared", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        refconv.export(model, out, force=True, **about)
+    assert seen == [former]
+    assert [file.stat().st_mtime_ns for file in there] == former
+    assert [entry.name for entry in tmp_path.iterdir() if entry.name.endswith((".partial", ".former"))] == []
 
 
 def test_a_network_that_cannot_be_traced_is_one_line_and_prints_no_graph(tmp_path, capfd):

@@ -19,7 +19,7 @@ from refconv.cli.commands import HELP, LOOKS, LazyGroup
 from refconv.cli.extras import ABOUT, STOPPED, not_installed
 from refconv.cli.saying import say, unwritten
 from refconv.errors import RefconvError, RefconvWarning, did_you_mean, printable
-from refconv.process.interruption import INTERRUPTED, StoppedError, status_of_stop
+from refconv.process.interruption import INTERRUPTED, StoppedError, last_words, status_of_stop
 from refconv.process.shortage import shortage
 from refconv.process.volume import quiet
 
@@ -82,7 +82,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             if status == INTERRUPTED:  # so typer says it
                 raise KeyboardInterrupt
     except StoppedError as error:
-        print(f"refconv: {error}", file=sys.stderr)
+        last_words(f"refconv: {error}")
         return status_of_stop()
     except ModuleNotFoundError as error:
         if (wanted := not_installed(error)) is None:
@@ -94,7 +94,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         _print(f"error: {line}")
         return MISTAKE
     except (typer.Abort, KeyboardInterrupt):
-        print(STOPPED, file=sys.stderr)
+        last_words(STOPPED)
         return status_of_stop()
     except (OSError, MemoryError, RuntimeError) as error:
         if (lack := shortage(error)) is None:

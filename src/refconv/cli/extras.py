@@ -16,7 +16,7 @@ _NAMES = {
 
 _EXTRA = re.compile(r"\s*([\w.-]+).*extra\s*==\s*['\"](\w+)['\"]")
 STOPPED = "refconv: stopped; nothing was lost: the same command starts again"
-"""What is said at Ctrl-C where no run has begun."""
+"""What is said at a signal where no run has begun."""
 
 ABOUT = "Retrain a ConvNet through its own kernels, and get the same network back with better weights."
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
+import os
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from refconv.exporting.record import Accuracy, ExportRecord
 from refconv.models.creation import create_model
 from refconv.models.exported import Runtime, as_tuple, open_runtime
 from refconv.models.metadata import certificate_of, described
+from refconv.models.model_folder import check_model_place, replace_folder
 from refconv.models.model_input import of_model
 from refconv.models.opening import Opened, open_model
 from refconv.models.run_folder import AGAIN, held, writing
@@ -155,6 +157,7 @@ def export_opened(
         if hub is not None and hub.push is not None:
             check_token(hub.push)
         with held(out, "model folder", force=config.force):
+            check_model_place(out)
             return _as_hub_folder(opened, out, config, evidence, hub or HubConfig())
     _check_place(out)
     with held(out, "file", force=config.force):
@@ -179,24 +182,26 @@ def _as_file(opened: Opened, out: Path, config: ExportConfig, evidence: Evidence
     free = free_axes(task, preprocessing, config)
     if config.dynamic_size and task.prepares_images:
         inputs.append(of_another_size(exact, example, free))
-    with tempfile.TemporaryDirectory() as folder:
-        first = Path(folder, f"float{out.suffix}") if config.int8 else out
-        other = Path(folder, f"other{out.suffix}")
+    precision = "int8" if config.int8 else "float16" if config.half else "float32"
+    with _placed_when_checked(out) as file:
+        first = file.with_name(f"float{out.suffix}") if config.int8 else file
+        other = file.with_name(f"other{out.suffix}")
         half = config.half and config.format != "openvino"  # which halves weights itself
-        for model, file in ((opened.model, first), (_other(opened, builds=builds), other)):
+        for model, path in ((opened.model, first), (_other(opened, builds=builds), other)):
             network = Deployed(model, task, prepares, softmax=config.softmax, half=half)
             network.names = exact.names
-            write(network, example, free, file, config, said)
+            with writing(out, AGAIN):
+                write(network, example, free, path, config, said)
         counted, unrefocused = operations(first), operations(other)
-        accuracy = None if calibrating is None else _quantised(task, first, out, config, *calibrating)
-    runtime = open_runtime(out)
-    found = compared(exact, runtime, inputs)
+        accuracy = None if calibrating is None else _quantised(task, first, file, config, *calibrating)
+        runtime = open_runtime(file)
+        found = compared(exact, runtime, inputs)
+        opset = opset_of(file) if config.format == "onnx" else None
     files = _files(out)
-    precision = "int8" if config.int8 else "float16" if config.half else "float32"
     return ExportRecord(
         file=str(out), format=config.format, task=task.name, architecture=opened.name, precision=precision,
         bytes=sum(file.stat().st_size for file in files), files=tuple(file.name for file in files),
-        opset=opset_of(out) if config.format == "onnx" else None, takes=shape_in_words(example, free),
+        opset=opset, takes=shape_in_words(example, free),
         gives=tuple(exact.names), left_outside=_left_outside(task, preprocessing, prepares), runtime=runtime.name,
         operations=counted, unrefocused=unrefocused, checked_on=checked_on,
         samples=len(inputs) if task.takes_lists else len(inputs[0]), largest_difference=finite(found.difference),
@@ -225,10 +230,9 @@ def _as_hub_folder(opened: Opened, out: Path, config: ExportConfig, evidence: Ev
     check_outputs(exact, inputs)
     check_class_names(_given_names(opened), _outputs(opened, exact), task)
     opened = hub.named(_counted(opened, exact, task))
-    files = write_hub_folder(opened, out, preprocessing, hub)
-    record = None
-    try:
-        network, runtime = loaded(out)
+    with _placed_when_checked(out) as folder:
+        files = write_hub_folder(opened, folder, preprocessing, hub)
+        network, runtime = loaded(folder)
         other = Deployed(network, task, None)
         other.names = exact.names
         found = compared(exact, Runtime(as_tuple(other), {}, runtime), inputs)
@@ -242,9 +246,8 @@ def _as_hub_folder(opened: Opened, out: Path, config: ExportConfig, evidence: Ev
             relative_difference=finite(found.relative), tolerance=TOLERANCE["float32"],
             top1_agreement=found.top1_agreement, unlike=found.unlike,
         )  # fmt: skip
-    finally:
-        if record is None or not record.holds:  # nobody is to load it for the network
-            shutil.rmtree(out, ignore_errors=True)
+        if not record.holds:  # nobody is to load it for the network
+            shutil.rmtree(folder)
     if hub.push is None or not record.holds:
         return record
     try:
@@ -256,6 +259,27 @@ def _as_hub_folder(opened: Opened, out: Path, config: ExportConfig, evidence: Ev
             error.what, where=error.where, expected=error.expected, found=error.found, remedy=remedy
         ) from error
     return dataclasses.replace(record, pushed_to=address)
+
+
+@contextlib.contextmanager
+def _placed_when_checked(out: Path) -> Iterator[Path]:
+    """Yield a path in a folder beside; what was written there takes the place of ``out`` once the block is done.
+
+    Until then ``out`` is as it was. The folder of an export that was killed is removed by the next one.
+    """
+    folder = out.with_name(f".{hashlib.sha256(os.fsencode(out.name)).hexdigest()[:16]}.partial")
+    with writing(out, AGAIN):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    try:
+        yield folder / out.name
+        with writing(out, AGAIN):
+            if (folder / out.name).is_dir():
+                replace_folder(folder / out.name, out)
+            for file in reversed(_files(folder / out.name)):  # weights first: the file's digest is theirs too
+                file.replace(out.with_name(file.name))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_place(out: Path) -> None:
@@ -304,14 +328,10 @@ def _calibration(opened: Opened, evidence: Evidence) -> tuple[str, str | None]:
 def _quantised(task: Task, first: Path, out: Path, config: ExportConfig, name: str, root: str | None) -> Accuracy:
     """Write the quantised file, and measure what that cost."""
     data = data_for(open_model(str(first), exported=True), name, root=root)
-    between = first.with_name(f"quantised{out.suffix}")
-    calibrated_on = quantise(first, between, data, config.calibration, takes_bytes=config.with_preprocessing)
+    calibrated_on = quantise(first, out, data, config.calibration, takes_bytes=config.with_preprocessing)
     with writing(out, AGAIN):
-        seal(between)
-    accuracy = accuracy_of(task, first, between, data, calibrated_on)
-    with writing(out, AGAIN):
-        shutil.move(between, out)
-    return accuracy
+        seal(out)
+    return accuracy_of(task, first, out, data, calibrated_on)
 
 
 def _said(opened: Opened, preprocessing: Preprocessing, config: ExportConfig, network: Deployed) -> dict[str, str]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import logging
-import os
-import shutil
 import tempfile
 import warnings
 from collections import Counter
@@ -24,7 +21,6 @@ from refconv.exporting.config import FORMATS, ExportConfig
 from refconv.exporting.network import INPUT, Deployed
 from refconv.models.exported import SUFFIXES, needs
 from refconv.models.metadata import KEY
-from refconv.models.run_folder import AGAIN, writing
 from refconv.models.sealing import seal
 
 Axes = Mapping[int, str]  #: The free axes of the input, with their names
@@ -34,17 +30,15 @@ _UNCOUNTED = {"Constant", "Parameter", "Result", "Identity"}  # values and other
 def write(
     network: Deployed, example: Tensor, free: Axes, path: Path, config: ExportConfig, said: Mapping[str, str]
 ) -> None:
-    """Write a network, whole or not at all; ``example`` is an input, ``said`` what the file says about itself."""
+    """Write a network and seal the file; ``example`` is an input, ``said`` what the file says about itself."""
     writers: dict[str, Callable[..., None]] = {
         "onnx": _write_onnx, "pt2": _write_pt2, "torchscript": _write_torchscript, "openvino": _write_openvino,
     }  # fmt: skip
     try:
-        with writing(path, AGAIN), _folder_beside(path) as folder, _quiet():
-            writers[config.format](network, example, free, folder / path.name, config, dict(said))
-            seal(folder / path.name)
-            for file in folder.iterdir():  # OpenVINO writes two files, and ONNX beyond 2 GB
-                file.replace(path.with_name(file.name))
-    except RefconvError:
+        with _quiet():
+            writers[config.format](network, example, free, path, config, dict(said))
+            seal(path)
+    except (RefconvError, OSError):
         raise
     # Exporters raise what their parts raise.
     except Exception as error:
@@ -56,18 +50,6 @@ def write(
         if config.dynamic_size and config.format != "torchscript":
             remedy = "leave out --dynamic-size: the network may take one size only; or try --format torchscript"
         raise ModelError(what, where=f"--format {config.format}", found=found, remedy=remedy) from error
-
-
-@contextmanager
-def _folder_beside(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside a file, which is removed at the end, or by the next export if that is killed."""
-    folder = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.partial")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

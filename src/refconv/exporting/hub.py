@@ -20,7 +20,7 @@ from refconv.exporting.pushing import check_repository
 from refconv.exporting.results import results_of
 from refconv.models.builders import build, is_timm, published_at
 from refconv.models.metadata import certificate_of, versions
-from refconv.models.model_folder import LOCAL, PREPROCESSOR, README, check_model_place, load_model_folder, read_config
+from refconv.models.model_folder import LOCAL, PREPROCESSOR, README, load_model_folder, read_config
 from refconv.models.opening import Opened
 from refconv.models.run_folder import write_whole
 from refconv.models.saving import save_opened
@@ -85,7 +85,6 @@ class HubConfig:
 
 def write_hub_folder(opened: Opened, out: Path, used: Preprocessing, config: HubConfig) -> tuple[Path, ...]:
     """Write the folder of a merged model, and return its files."""
-    check_model_place(out)
     if used.color_mode == "BGR":
         what, remedy = (
             "timm and transformers give RGB, and the network takes BGR",

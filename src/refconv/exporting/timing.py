@@ -25,6 +25,7 @@ from refconv.exporting.formats import operations, write
 from refconv.exporting.network import Deployed, check_exportable
 from refconv.models.exported import onnx_session
 from refconv.models.opening import Opened
+from refconv.models.run_folder import AGAIN, writing
 from refconv.records import Record
 from refconv.surgery import verify
 from refconv.tasks.model_data import preprocessing_of
@@ -103,7 +104,8 @@ def bench(before: Opened, after: Opened, *, batch_size: int = 1, repetitions: in
         modules = [file.with_suffix(".module") for file in files]
         for network, file, module in zip(networks, files, modules, strict=True):
             network.look_at(images)
-            write(network, images, {}, file, ExportConfig(), {})
+            with writing(file, AGAIN):
+                write(network, images, {}, file, ExportConfig(), {})
             with contextlib.suppress(AttributeError, TypeError, RuntimeError, pickle.PicklingError):
                 torch.save(network, module)  # for the measurement of memory, which is left out without it
         torch.save(images, Path(folder, "images.pt"))

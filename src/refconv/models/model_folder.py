@@ -223,16 +223,14 @@ def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], sa
     except TypeError as error:
         what = "an argument of the model cannot be written as JSON"
         raise ModelError(what, where=said["architecture"], found=str(error)) from error
-    partial, former = (folder.with_name(f".{folder.name}.{end}") for end in ("partial", "former"))
+    partial = folder.with_name(f".{folder.name}.partial")
     held = {
         key: value.detach().cpu().clone().contiguous() if isinstance(value, Tensor) else value
         for key, value in state.items()
     }
     try:
-        if former.exists() and not folder.exists():  # a process was ended between the two renames below
-            former.rename(folder)
-        for leftover in (partial, former):
-            shutil.rmtree(leftover, ignore_errors=True)
+        _put_back(folder)
+        shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         (partial / CONFIG_FILE).write_text(text, encoding="utf-8")
         if all(isinstance(value, Tensor) for value in held.values()):
@@ -245,15 +243,9 @@ def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], sa
         for file in partial.iterdir():
             with file.open("rb+") as handle:  # Windows flushes only what may be written
                 os.fsync(handle.fileno())
-        if folder.exists():
-            folder.rename(former)
-        partial.rename(folder)
-        shutil.rmtree(former, ignore_errors=True)
+        replace_folder(partial, folder)
     except (OSError, safetensors.SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            if former.exists() and not folder.exists():
-                former.rename(folder)
         if isinstance(error, OSError):
             with writing(folder, "write it again"):
                 raise
@@ -327,3 +319,30 @@ def located(reference: str | Path) -> Located:
     if found is None:
         raise missing(Path(reference), "no such file, run or model folder")
     return found
+
+
+def replace_folder(new: Path, folder: Path) -> None:
+    """Put a folder in the place of another, which stays where that fails.
+
+    Raises:
+        OSError: if a folder cannot be renamed.
+    """
+    former = _put_back(folder)
+    try:
+        if folder.exists():
+            folder.rename(former)
+        new.rename(folder)
+    except OSError:
+        with contextlib.suppress(OSError):
+            _put_back(folder)
+        raise
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _put_back(folder: Path) -> Path:
+    """Undo half a replacement, such as that of a process that was killed; return where the former folder is moved."""
+    former = folder.with_name(f".{folder.name}.former")
+    if former.exists() and not folder.exists():
+        former.rename(folder)
+    shutil.rmtree(former, ignore_errors=True)
+    return former

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -128,11 +128,17 @@ def _put_back(former: dict[signal.Signals, Any]) -> None:
         signal.signal(number, handler)
 
 
+def last_words(line: str) -> None:
+    """Print why this process ends on standard error, which is gone with a terminal that was closed."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+
+
 def leave(words: str | None) -> NoReturn:
     """End the process at once, with its workers and a last line on standard error, while its main thread is busy."""
     try:
         if words is not None:
-            print(f"refconv: {printable(words)}", file=sys.stderr, flush=True)
+            last_words(f"refconv: {printable(words)}")
         sys.stdout.flush()
         from multiprocessing import active_children  # help must not wait for it
 
