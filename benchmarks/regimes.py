@@ -7,7 +7,7 @@ their convolutions. Differences are refocusing, scaled as published, minus plain
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from findings import WANTED, difference, reached
 from refconv.studies import Comparison
 from refconv.studies.comparison import MEASURES
+from refconv.studies.pages import table
 from refconv.studies.statistics import Interval
 
 OUTSIDE = (
@@ -38,12 +39,12 @@ OUTSIDE = (
 """Studies of networks that were trained elsewhere; the others use small networks trained here."""
 
 _REGIMES = {
-    "small networks, the data of the base": ("main",),
-    "networks from outside, few shifted images": ("adaptation", "adaptation_few"),
-    "networks from outside, 5,000 shifted images": ("adaptation_more", "adaptation_deeper"),
-    "networks from outside, 50,000 shifted images": ("adaptation_most", "adaptation_most_deeper"),
-    "networks from outside, 500 corrupted images": ("corruptions",),
-    "networks from outside, few images of new classes": ("new_classes", "new_classes_lite1"),
+    "small networks on the data of the base": ("main",),
+    "networks from outside on few shifted images": ("adaptation", "adaptation_few"),
+    "networks from outside on 5,000 shifted images": ("adaptation_more", "adaptation_deeper"),
+    "networks from outside on 50,000 shifted images": ("adaptation_most", "adaptation_most_deeper"),
+    "networks from outside on 500 corrupted images": ("corruptions",),
+    "networks from outside on few images of new classes": ("new_classes", "new_classes_lite1"),
 }
 _FORMS = {
     **dict.fromkeys(("mobilenet", "convnext", "signal", "lite0", "lite1"), "depthwise"),
@@ -84,38 +85,55 @@ def rows(records: Sequence[Comparison], method: str = "refocus", other: str = "p
 
 
 def sentences(records: Sequence[Comparison]) -> str:
-    """Return what the figure says, and what is left against rates that are tuned for kernels or set by layer."""
-    found, normalized = rows(records), rows(records, method="refocus-normalized")
-    words = []
-    for regime in dict.fromkeys(row.regime for row in found):
-        own, slowed = ([row.interval for row in some if row.regime == regime] for some in (found, normalized))
-        words.append(
-            f"* **{regime[0].upper()}{regime[1:]}:** refocusing as published minus plain training at its best rate is "
-            f"{_counted(own)}."
-        )
-        if slowed:
-            words[-1] += (
-                f" With kernels at the mean speed of plain training (`gram_scale=normalized`): {_counted(slowed)}."
-            )
-    rates = []
-    for other, what in (("plain-rates", "two tuned rates"), ("lr_scaled", "one rate for each layer")):
-        own = [row.interval for row in rows(records, other=other) if row.study in OUTSIDE]
-        better, worse = (sum(interval.side == side for interval in own) for side in (1, -1))
-        rates.append(f"against {what} it is better in {better} and worse in {worse} of {len(own)}")
+    """Return where it helps, where it harms, and what is left against rates tuned for kernels or set by layer."""
+    found = rows(records)
+    by_regime = {regime: [row.interval for row in found if row.regime == regime] for regime in _REGIMES}
+    gains = _listed(by_regime, reached)
+    harms = _listed(by_regime, lambda interval: interval.side < 0)
+    words = [
+        f"* **It gains at least {100 * WANTED:g} points** over plain training at its best rate, with an interval that "
+        f"excludes zero, on {gains or 'no network'}.",
+        f"* **It is worse**, with an interval that excludes zero, on {harms or 'no network'}.",
+    ]
     if any(row.study in OUTSIDE for row in found):
-        words.append(f"* **What is left of it there:** {', and '.join(rates)}, with intervals that exclude zero.")
+        rates = []
+        for other, what in (("plain-rates", "two tuned rates"), ("lr_scaled", "one rate for each layer")):
+            own = [row.interval for row in rows(records, other=other) if row.study in OUTSIDE]
+            better, worse = (sum(interval.side == side for interval in own) for side in (1, -1))
+            rates.append(f"against {what} it is better on {better} and worse on {worse} of {len(own)}")
+        words.append(f"* **What is left of it on networks from outside:** {', and '.join(rates)}.")
     return "\n".join(words)
 
 
-def _counted(own: Sequence[Interval]) -> str:
-    """Return differences in words: from where to where, and how many exclude zero on which side."""
-    better, worse = (sum(interval.side == side for interval in own) for side in (1, -1))
-    ends = (MEASURES["top1"].shown(pick(value.mean for value in own), signed=True) for pick in (min, max))
-    return (
-        f"{' to '.join(dict.fromkeys(ends))} points of top-1; the interval excludes zero for the better in {better} "
-        f"and for the worse in {worse} of {len(own)}, {sum(map(reached, own))} of them gains of at least "
-        f"{100 * WANTED:g} points"
+def _listed(by_regime: Mapping[str, Sequence[Interval]], which: Callable[[Interval], bool]) -> str:
+    """Name the regimes with the networks of which something holds."""
+    counts = {regime: sum(map(which, own)) for regime, own in by_regime.items()}
+    parts = [f"{count} of {len(by_regime[regime])} {regime}" for regime, count in counts.items() if count]
+    return ", ".join([*parts[:-2], " and ".join(parts[-2:])]) if parts else ""
+
+
+def overview(records: Sequence[Comparison]) -> str:
+    """Return the table of the regimes: from where to where the differences go, and how many exclude zero."""
+    found, normalized = rows(records), rows(records, method="refocus-normalized")
+    lines: list[tuple[str, ...]] = [
+        ("refocusing minus plain training", "as published", "better", "worse", f"at least {100 * WANTED:g}",
+         "at the speed of plain training")
+    ]  # fmt: skip
+    for regime in dict.fromkeys(row.regime for row in found):
+        own, slowed = ([row.interval for row in some if row.regime == regime] for some in (found, normalized))
+        better, worse = (sum(interval.side == side for interval in own) for side in (1, -1))
+        counts = (f"{count} of {len(own)}" for count in (better, worse, sum(map(reached, own))))
+        lines.append((regime, _span(own), *counts, _span(slowed) if slowed else ""))
+    words = (
+        "Points of top-1, from the lowest to the highest network, and the networks whose 95 % interval lies above "
+        "zero, below it, and above it with a gain as large as was asked for."
     )
+    return f"{table(lines)}\n\n{words}"
+
+
+def _span(own: Sequence[Interval]) -> str:
+    ends = (MEASURES["top1"].shown(pick(value.mean for value in own), signed=True) for pick in (min, max))
+    return " to ".join(dict.fromkeys(ends))
 
 
 def draw(records: Sequence[Comparison], path: Path) -> None:

@@ -137,7 +137,7 @@ def summary(records: Sequence[Comparison], link: str) -> str:
     """
     known = {record.name: record for record in records}
     words = f"{verdict(known)} {advice(known)} [All results]({link}).".replace("  ", " ")
-    return "\n\n".join(filter(None, (words, regimes.sentences(records))))
+    return "\n\n".join((words, regimes.sentences(records), regimes.overview(records)))
 
 
 def pages(records: Sequence[Comparison]) -> dict[str, str]:
@@ -158,12 +158,9 @@ def pages(records: Sequence[Comparison]) -> dict[str, str]:
             "",
         ]
     )
-    found = {
-        "index.md": "\n".join(
-            [TITLE, "", regimes.sentences(records), INTRODUCTION, chapters(records), "", LIMITS, contents]
-        ),
-        "questions.md": questions,
-    }
+    opening = f"{TITLE}\n\n{regimes.sentences(records)}\n\n{regimes.overview(records)}"
+    index = "\n".join([opening, INTRODUCTION, chapters(records), "", LIMITS, contents])
+    found = {"index.md": index, "questions.md": questions}
     return found | {f"{record.name}.md": page(record) for record in records}
 
 
