@@ -41,7 +41,7 @@ def test_results_open_with_the_regimes_of_the_records():
     results, regimes = script("results"), script("regimes")
     records = results.read_records(results.RECORDS)
     index = (DOCS / "results" / "index.md").read_text(encoding="utf-8")
-    opening = index[index.index("* **It gains") : index.index("Each study")]
+    opening = index[index.index("* **At least") : index.index("Each study")]
     assert figures(f"{regimes.sentences(records)}\n{regimes.overview(records)}") == figures(opening)
     rows = regimes.rows(records)
     recorded = {record.name for record in records} - {

@@ -79,11 +79,12 @@ def test_summary_gives_the_verdict_and_what_follows_from_it(results):
         assert ("No setting of refocusing is therefore recommended" in text) == (gain is plain)
         verdict_and_advice, sentences, regimes, _ = text.split("\n\n")
         assert verdict_and_advice.endswith("[All results](results/index.md).")
-        count = "no network" if gain is plain else "4 of 4 small networks on the data of the base"
-        assert sentences.splitlines()[0].endswith(f"excludes zero, on {count}.")
-        assert sentences.splitlines()[1:] == ["* **It is worse**, with an interval that excludes zero, on no network."]
+        places = "nowhere" if gain is plain else "the data of the base (4 of 4)"
+        first, second = sentences.splitlines()
+        assert first.endswith(f"excludes zero: {places}.")
+        assert second.endswith("excludes zero: nowhere.")
         shown = "+0.00 | 0 of 4 | 0 of 4 | 0 of 4" if gain is plain else "+2.08 | 4 of 4 | 0 of 4 | 4 of 4"
-        assert regimes.splitlines()[2:] == [f"| small networks on the data of the base | {shown} |  |"]
+        assert regimes.splitlines()[2:] == [f"| small networks, the data of the base | {shown} |  |"]
 
 
 def test_records_are_taken_over_and_drawn(results, tmp_path, monkeypatch):
