@@ -23,6 +23,7 @@ from refconv.data.splits import HELD_OUT, Parts, held_out
 from refconv.data.targets import Wanted
 from refconv.data.texts import there
 from refconv.errors import DataError
+from refconv.paths import path_of
 from refconv.records import parsed_json
 
 _DELIMITERS = ("\t", ";", ",")  # of cells
@@ -60,7 +61,7 @@ def open_table(path: Path, wanted: Wanted, *, val_split: float, for_training: bo
         chosen = [index for index, row in enumerate(rows) if row.split == split]
         if split is None:
             return None
-        return FileImages(PathTable([folder / rows[index].path for index in chosen]), targets[chosen], columns)
+        return FileImages(PathTable([path_of(folder, rows[index].path) for index in chosen]), targets[chosen], columns)
 
     _check_files(rows, folder, path)
     return Parts(part(trained), part(val), part(test))
@@ -207,7 +208,7 @@ def _number(row: _Row, name: str) -> float:
 
 
 def _check_files(rows: Sequence[_Row], folder: Path, path: Path) -> None:
-    missing = [row for row in rows if not there(folder / row.path)]
+    missing = [row for row in rows if not there(path_of(folder, row.path))]
     if missing:
         what, found = "no such image", f"{len(missing)} of {len(rows)} missing, such as {missing[0].path}"
         remedy = f"write paths from the table's folder, {folder}"
