@@ -163,6 +163,10 @@ BAD = {
     "image twice": (set_first("images", "id", 101), "images: ids that occur more than once; .* 101$"),
     "category twice": (set_first("categories", "id", 3), "categories: ids that occur more than once"),
     "image id": (set_first("images", "id", "a"), r"images\[0\]: id is not an integer"),
+    "normalised": (
+        lambda data: [entry.update(bbox=[0.1, 0.2, 0.3, 0.4]) for entry in data["annotations"]] and None,
+        "the boxes look normalised; .* no side above 1 pixel among 2 boxes, in images of up to 30 x 20; multiply x",
+    ),
     "no categories": (lambda data: data.update(categories=[]), "declares no categories"),
     "no file name": (drop_first("images", "file_name"), "image 100: has no file_name"),
     "missing file": (

@@ -173,6 +173,19 @@ def test_what_is_wrong_is_one_line(home, damage, words):
     assert "\n" not in str(caught.value)
 
 
+def test_boxes_that_are_shares_of_their_images_are_refused(home):
+    for name in ("a", "b"):
+        text = XML.format(name=name)
+        for number, corner in (("2", "0.1"), ("3", "0.2"), ("4", "0.5"), ("6", "0.8")):
+            text = text.replace(f">{number}</", f">{corner}</")
+        for number, corner in (("6.0", "0"), ("11", "0"), ("20", "1"), ("30", "0.9")):
+            text = text.replace(f">{number}</x", f">{corner}</x").replace(f">{number}</y", f">{corner}</y")
+        (home / f"Annotations/{name}.xml").write_text(text)
+    words = r"train\.txt: the boxes look normalised; .* 4 boxes, in images of up to 30 x 20"
+    with pytest.raises(DataError, match=words):
+        voc_annotations(home)
+
+
 def test_masks_that_are_missing_are_one_line(home):
     (home / "SegmentationObject/a.png").unlink()
     with pytest.raises(DataError, match=r"train\.txt: lists an image without masks; .*a\.png"):
