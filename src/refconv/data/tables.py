@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from refconv.data.images import FileImages, PathTable
+from refconv.data.images import FileImages, PathTable, apart
 from refconv.data.splits import HELD_OUT, Parts, held_out
 from refconv.data.targets import Wanted
 from refconv.data.texts import there
@@ -64,7 +64,7 @@ def open_table(path: Path, wanted: Wanted, *, val_split: float, for_training: bo
         return FileImages(PathTable([path_of(folder, rows[index].path) for index in chosen]), targets[chosen], columns)
 
     _check_files(rows, folder, path)
-    return Parts(part(trained), part(val), part(test))
+    return apart(Parts(part(trained), part(val), part(test)), lambda images: images.paths, where=str(path))
 
 
 def _rows(path: Path) -> Iterator[_Row]:

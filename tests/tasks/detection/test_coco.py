@@ -235,3 +235,15 @@ def test_folders_that_are_no_coco_are_refused(tmp_path, folder):
     (folder / "annotations/instances_val.json").unlink()
     with pytest.raises(DataError, match="nothing to test on"):
         coco_annotations(folder)
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_images_that_are_trained_on_and_held_out_are_refused(tmp_path, split):
+    root = write(tmp_path / "x", train_images="images", val_images="images")
+    (root / "annotations/instances_test.json").write_text(json.dumps(content(["d.png"])))
+    picture(root / "images/d.png")
+    coco_annotations(root)
+    change(root, lambda data: data["images"][0].update(file_name="./b.png"), f"annotations/instances_{split}.json")
+    words = r"coco:.*x: images that are trained on are held out too; .* found 1 of 1, the first: .*images/b\.png"
+    with pytest.raises(DataError, match=words):
+        coco_annotations(root)

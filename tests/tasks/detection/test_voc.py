@@ -73,9 +73,10 @@ def test_the_folder_may_be_any_above(home, up):
 
 def test_without_train_the_whole_of_trainval_is_trained_on(home):
     (home / "ImageSets/Main/train.txt").unlink()
+    (home / "ImageSets/Main/trainval.txt").write_text("a\nb\n")
     shutil.move(home / "ImageSets/Main/val.txt", home / "ImageSets/Main/test.txt")
     parts = voc_annotations(home)
-    assert (len(parts.train), parts.val, len(parts.test)) == (3, None, 1)
+    assert (len(parts.train), parts.val, len(parts.test)) == (2, None, 1)
 
 
 def test_val_is_no_held_out_part_of_trainval(home):
@@ -205,4 +206,10 @@ def test_no_objects_at_all_are_refused(home):
             root.remove(thing)
         file.write_text(ElementTree.tostring(root, encoding="unicode"))
     with pytest.raises(DataError, match="no objects"):
+        voc_annotations(home)
+
+
+def test_images_that_are_trained_on_and_held_out_are_refused(home):
+    (home / "ImageSets/Main/val.txt").write_text("c\nb\n")
+    with pytest.raises(DataError, match=r"Main: images that are trained on are held out too; .* 1 of 2, .*b\.jpg"):
         voc_annotations(home)

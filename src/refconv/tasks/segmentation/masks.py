@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from refconv.data.images import PathTable, decode, images_below, open_image, reading, sizes_of
+from refconv.data.images import PathTable, apart, decode, images_below, open_image, reading, sizes_of
 from refconv.data.scenes import scenes_folder
 from refconv.data.splits import Parts
 from refconv.data.texts import text_of, there
@@ -262,6 +262,7 @@ def _voc(folder: Path, *, val_split: float) -> MaskSet:
         return MaskedImages(images, masks)
 
     parts = read_parts(names, read, where=lists, val_split=val_split)
+    apart(parts, lambda part: part.images, where=str(lists))
     return MaskSet(str(place), parts, declared_classes(place) or VOC_CLASSES)
 
 
