@@ -145,6 +145,13 @@ def test_batches_have_the_targets_of_their_images(tmp_path):
             VALUES,
             "not a number; .*found '1,5'; write a decimal point",
         ),
+        (
+            "image,split,a\n0.png,train,1\n1.png,test,-inf\n",
+            VALUES,
+            r"labels\.csv, line 3, a: values must be finite; expected a finite number .* found -inf",
+        ),
+        ("image,split,a\n0.png,train,1e39\n1.png,test,2\n", VALUES, "line 2, a: values must be finite; .* found 1e39"),
+        ("image,split,a\n0.png,train,1\n1.png,test,inf\n", LABELS, "line 3, a: values must be finite"),
         ("image\n", VALUES, "names no target"),
         ("image,split,a\n", VALUES, "an empty table"),
         ("image,split,a\n0.png,train,1\n", VALUES, "nothing to test on"),
@@ -153,6 +160,13 @@ def test_batches_have_the_targets_of_their_images(tmp_path):
 def test_what_is_wrong_is_said_in_one_line(tmp_path, text, wanted, message):
     with pytest.raises(DataError, match=message):
         open_table(written(tmp_path, text), wanted, val_split=0)
+
+
+def test_a_number_of_json_that_becomes_infinite_is_refused_with_its_entry(tmp_path):
+    rows = [{"image": "0.png", "split": "train", "a": 1}, {"image": "1.png", "split": "test", "a": 1e39}]
+    file = written(tmp_path, json.dumps(rows), "all.json")
+    with pytest.raises(DataError, match=r"all\.json, entry 2, a: values must be finite; .* found 1e\+39$"):
+        open_table(file, VALUES, val_split=0)
 
 
 def test_lists_that_are_all_empty_are_refused(tmp_path):

@@ -29,6 +29,7 @@ from refconv.records import parsed_json
 _DELIMITERS = ("\t", ";", ",")  # of cells
 _SEPARATORS = ("|", ";", ",")  # of labels' names in one cell; a space where none of them occurs
 _SPLIT = "split"
+_LARGEST = torch.finfo(torch.float32).max
 _UNKNOWN = {"", "nan", "na", "none", "null"}
 _QUOTED = re.compile(r'"[^"]*"')
 _ONE = "labels"  # what the only target of a JSON entry is called
@@ -204,6 +205,9 @@ def _number(row: _Row, name: str) -> float:
         expected, found = "a number, or nothing where unknown", repr(row.cells[name])
         remedy = "write a decimal point" if "," in found else None
         raise DataError("not a number", where=f"{row.place}, {name}", expected=expected, found=found, remedy=remedy)
+    if abs(value) > _LARGEST:
+        expected, found = "a finite number of float32, or nothing where unknown", f"{row.cells[name]!s:.40}"
+        raise DataError("values must be finite", where=f"{row.place}, {name}", expected=expected, found=found)
     return value
 
 
