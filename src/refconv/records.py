@@ -25,6 +25,7 @@ from typing import Any, ClassVar, TypeVar
 
 from refconv.digests import COPY_AGAIN, DAMAGED, split_digest, with_digest
 from refconv.errors import RecordError, file_name_text, said_by
+from refconv.paths import path_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -105,7 +106,7 @@ class Record:
 
     def write(self, path: Path | str) -> None:
         """Write the record to ``path`` as JSON with a digest, whole or not at all."""
-        replace_file(Path(path), self.file_text().encode())
+        replace_file(path_of(path), self.file_text().encode())
 
     @classmethod
     def read(cls: type[Self], path: Path | str) -> Self:
@@ -115,7 +116,7 @@ class Record:
             RecordError: if it cannot be read, is no JSON, of another form, or its digest is another.
         """
         try:
-            return cls.from_json(Path(path).read_text(encoding="utf-8"))
+            return cls.from_json(path_of(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RecordError(
                 "cannot read the record", where=str(path), found=said_by(error), remedy=COPY_AGAIN

@@ -95,6 +95,31 @@ def test_what_cannot_be_read_is_one_line(tmp_path, capsys, run, make, message):
     assert f"{path}: {message}" in error
 
 
+@pytest.mark.parametrize("said", [["--json"], ["-q"]])
+def test_what_can_be_read_is_predicted_and_the_rest_is_named(tmp_path, capsys, images, run, said):
+    bad = [tmp_path / f"in/a/{number}.png" for number in range(5)]
+    for path in bad:
+        path.write_text("no image")
+    command = ["predict", str(tmp_path / "run"), str(tmp_path / "in"), "--device", "cpu", "--out", str(tmp_path / "o")]
+    assert main([*command, *said]) == 3
+    shown = capsys.readouterr()
+    if "--json" in said:
+        assert [json.loads(line)["image"] for line in shown.out.splitlines()] == [str(path) for path in images]
+        for path in bad:
+            assert f"warning: {path}: unreadable image; expected one of the formats" in shown.err
+    written = json.loads((tmp_path / "o/predictions.json").read_text())
+    assert [entry["image"] for entry in written] == [str(path) for path in images]
+    named = ", ".join(map(str, bad[:3]))
+    assert shown.err.splitlines()[-1] == f"5 of 8 images could not be read: {named} and 2 more"
+
+
+def test_where_nothing_can_be_read_the_first_image_is_the_error(tmp_path, capsys, run):
+    for name in "ab":
+        (tmp_path / f"{name}.png").write_text("no image")
+    assert main(["predict", str(tmp_path / "run"), *(str(tmp_path / f"{n}.png") for n in "ab"), "--device", "cpu"]) == 2
+    assert f"error: {tmp_path}/a.png: unreadable image" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_a_model_of_signals_takes_no_images(tmp_path, capsys, images):
     save_run(tmp_path / "run", small_recipe())
     config = tmp_path / "run/model/config.json"

@@ -1,6 +1,7 @@
 """Tables of targets: CSV and JSON, columns and lists of names, splits, and what is refused."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -59,6 +60,9 @@ def test_one_column_may_list_the_names_of_labels(tmp_path, separator):
 
 def test_json_holds_names_numbers_or_objects(tmp_path):
     images(tmp_path)
+    held = tmp_path / "held"
+    held.mkdir()
+    images(held)
     for entries, wanted, expected in (
         ({"0.png": ["a", "b"], "1.png": []}, LABELS, [[1, 1], [0, 0]]),
         ({"0.png": 2.5, "1.png": 3}, VALUES, [[2.5], [3]]),
@@ -66,8 +70,9 @@ def test_json_holds_names_numbers_or_objects(tmp_path):
         ([{"image": "0.png", "x": 1.5, "y": 2}, {"image": "1.png", "x": 0, "y": 1}], VALUES, [[1.5, 2], [0, 1]]),
         ({"0.png": "real", "1.png": "fake"}, ONE, [[1], [0]]),
     ):
-        for split in ("train", "test"):
-            (tmp_path / f"{split}.json").write_text(json.dumps(entries))
+        text = json.dumps(entries)
+        for split, named in (("train", text), ("test", re.sub(r"(\d\.png)", r"held/\1", text))):
+            (tmp_path / f"{split}.json").write_text(named)
         parts = open_table(tmp_path, wanted, val_split=0)
         assert parts.train.labels.tolist() == parts.test.labels.tolist() == expected
 
@@ -140,6 +145,13 @@ def test_batches_have_the_targets_of_their_images(tmp_path):
             VALUES,
             "not a number; .*found '1,5'; write a decimal point",
         ),
+        (
+            "image,split,a\n0.png,train,1\n1.png,test,-inf\n",
+            VALUES,
+            r"labels\.csv, line 3, a: values must be finite; expected a finite number .* found -inf",
+        ),
+        ("image,split,a\n0.png,train,1e39\n1.png,test,2\n", VALUES, "line 2, a: values must be finite; .* found 1e39"),
+        ("image,split,a\n0.png,train,1\n1.png,test,inf\n", LABELS, "line 3, a: values must be finite"),
         ("image\n", VALUES, "names no target"),
         ("image,split,a\n", VALUES, "an empty table"),
         ("image,split,a\n0.png,train,1\n", VALUES, "nothing to test on"),
@@ -148,6 +160,13 @@ def test_batches_have_the_targets_of_their_images(tmp_path):
 def test_what_is_wrong_is_said_in_one_line(tmp_path, text, wanted, message):
     with pytest.raises(DataError, match=message):
         open_table(written(tmp_path, text), wanted, val_split=0)
+
+
+def test_a_number_of_json_that_becomes_infinite_is_refused_with_its_entry(tmp_path):
+    rows = [{"image": "0.png", "split": "train", "a": 1}, {"image": "1.png", "split": "test", "a": 1e39}]
+    file = written(tmp_path, json.dumps(rows), "all.json")
+    with pytest.raises(DataError, match=r"all\.json, entry 2, a: values must be finite; .* found 1e\+39$"):
+        open_table(file, VALUES, val_split=0)
 
 
 def test_lists_that_are_all_empty_are_refused(tmp_path):
@@ -169,3 +188,29 @@ def test_a_missing_table_is_named(tmp_path):
         open_data(f"table:{tmp_path}/nowhere.csv", wanted=VALUES)
     with pytest.raises(DataError, match="no table of targets; expected train.csv and test.csv, .*found no table"):
         open_data(f"table:{tmp_path}", wanted=VALUES)
+
+
+@pytest.mark.parametrize("named", ["./1.png", "../{}/1.png", "link.png", "linked/1.png"])
+def test_images_that_are_trained_on_and_held_out_are_refused(tmp_path, named):
+    folder = tmp_path / "x"
+    folder.mkdir()
+    images(folder)
+    (folder / "link.png").symlink_to(folder / "1.png")
+    (folder / "linked").symlink_to(folder, target_is_directory=True)
+    named = named.format("x")
+    for held in ("test", "val"):
+        lines = ["image,split,a", "0.png,train,1", "1.png,train,0", "2.png,test,1", f"{named},{held},0", "3.png,val,1"]
+        (folder / "labels.csv").write_text("\n".join(lines))
+        words = rf"labels\.csv: images that are trained on are held out too; .* 1 of 2, the first: .*{named}; take"
+        with pytest.raises(DataError, match=words):
+            open_table(folder / "labels.csv", LABELS, val_split=0)
+    (folder / "train.csv").write_text("image,a\n0.png,1\n1.png,0\n")
+    (folder / "test.csv").write_text(f"image,a\n2.png,1\n{named},0\n")
+    with pytest.raises(DataError, match="held out too"):
+        open_table(folder, LABELS, val_split=0)
+
+
+def test_an_image_may_be_in_several_lines_of_one_split(tmp_path):
+    text = "image,split,a\n0.png,train,1\n0.png,train,0\n1.png,test,1\n1.png,test,0\n1.png,val,0\n"
+    parts = open_table(written(tmp_path, text), LABELS, val_split=0)
+    assert (len(parts.train.labels), len(parts.val.labels), len(parts.test.labels)) == (2, 1, 2)

@@ -2,9 +2,14 @@
 
 import json
 
+import pytest
+import torch
 from PIL import Image
+from torch import nn
 
-from refconv.tasks.predicting import save_predictions
+from refconv.errors import DataError
+from refconv.models.opening import Opened
+from refconv.tasks.predicting import looking_at, predictions, save_predictions
 from refconv.tasks.task import Prediction
 
 
@@ -39,3 +44,26 @@ def test_a_picture_that_became_a_link_is_replaced_and_not_what_it_names(tmp_path
     save_predictions(folder, [(tmp_path / "x.png", drawn(200))])
     assert Image.open(outside).getpixel((0, 0)) == 9
     assert Image.open(folder / "x.png").getpixel((0, 0)) == 200
+
+
+def test_the_size_is_stated_by_the_images_that_can_be_read(tmp_path):
+    files = [tmp_path / f"{name}.png" for name in "abc"]
+    for file in files[1:]:
+        Image.new("RGB", (24, 24)).save(file)
+    files[0].write_text("no image")
+    opened = Opened(nn.Identity(), "identity", {})
+    assert looking_at(opened, files).images == looking_at(opened, files[1:]).images != ()
+    with pytest.raises(DataError, match=r"a\.png: unreadable image"):
+        looking_at(opened, files[:1])
+
+
+def test_an_image_that_cannot_be_read_is_an_error_where_nothing_takes_it(tmp_path):
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    for file in files:
+        file.write_text("no image")
+    opened, kept = Opened(nn.Identity(), "identity", {}), []
+    with pytest.raises(DataError, match=r"a\.png: unreadable image"):
+        next(predictions(opened, files, device=torch.device("cpu")))
+    with pytest.raises(DataError, match=r"a\.png: unreadable image"):
+        next(predictions(opened, files, device=torch.device("cpu"), unreadable=kept))
+    assert [file for file, _ in kept] == files[:1]

@@ -25,6 +25,7 @@ from refconv.errors import RecordError, RefconvError, RunError, SettingError
 from refconv.measures.facts import FACTS_FILE, PairFacts, SideFacts
 from refconv.models.opening import Opened, open_pair
 from refconv.models.run_folder import AGAIN, RunFolder, writing
+from refconv.paths import path_of
 from refconv.process import progress
 from refconv.process.progress import column
 from refconv.recipe.rules import space_of
@@ -54,7 +55,7 @@ class Analysis:
 
     def write(self, folder: Path | str) -> None:
         """Write a JSON file per record, and pair.json last; records of measures that ``facts`` does not name go."""
-        place = Path(folder)
+        place = path_of(folder)
         with writing(place, AGAIN):
             place.mkdir(parents=True, exist_ok=True)
             (place / FACTS_FILE).unlink(missing_ok=True)

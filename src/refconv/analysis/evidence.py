@@ -6,7 +6,6 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -23,6 +22,7 @@ from refconv.errors import SettingError
 from refconv.measures.facts import DataFacts
 from refconv.measures.scores import Scores
 from refconv.models.opening import Opened
+from refconv.paths import path_of
 from refconv.process.distributed import choose_device
 from refconv.tasks.model_data import data_for
 from refconv.tasks.registry import task_named
@@ -168,7 +168,7 @@ def open_scores(
 def open_cues(opened: tuple[Opened, Opened], questions: AnalysisConfig) -> Callable[[Progress], Found]:
     """Open the images of two cues that are asked for; return what measures for which of them two classifiers decide."""
     device = choose_device(questions.device)
-    batches, groups = open_stimuli(Path(str(questions.cue_conflict)), opened[1], device)
+    batches, groups = open_stimuli(path_of(str(questions.cue_conflict)), opened[1], device)
     before, after = (side.model.to(device) for side in opened)
     bounds: dict[str, Any] = {"max_samples": questions.samples, "max_seconds": questions.seconds}
     return lambda progress: {"pair": cue_conflict(before, after, batches, groups=groups, progress=progress, **bounds)}

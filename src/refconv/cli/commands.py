@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import typer
@@ -104,24 +105,35 @@ class _Built(Mapping[str, Any]):
 def _command(name: str) -> Any:
     """Build a command of its function."""
     from refconv.cli.trusting import with_trust
-    from refconv.cli.volume import with_volume
 
     home = importlib.import_module(f"refconv.cli.{_MODULES[name]}")
     alone = typer.Typer(add_completion=False, **LOOKS)
     settings = {"auto_envvar_prefix": f"REFCONV_{name.upper()}", **HELP["context_settings"]}
     function = getattr(home, name, None) or getattr(home, f"{name}_")  # where Python has a function of the name
-    alone.command(name, context_settings=settings)(with_volume(with_trust(function)))
+    alone.command(name, context_settings=settings)(_called(with_trust(function)))
     return typer.main.get_command(alone)
+
+
+def _called(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a command with what every command has: ``~`` in the paths it is given, and how much it says."""
+    from refconv.cli.volume import with_volume
+    from refconv.paths import expanded
+
+    command = with_volume(function)
+
+    @functools.wraps(command)
+    def run(**given: Any) -> Any:
+        return command(**expanded(given))
+
+    return run
 
 
 def _group(name: str) -> Any:
     """Build a group of commands."""
-    from refconv.cli.volume import with_volume
-
     module, names = _GROUPS[name]
     home = importlib.import_module(f"refconv.cli.{module}")
     group = typer.Typer(name=name, help=COMMANDS[name], add_completion=False, **LOOKS, **HELP)
     group.callback()(lambda: None)
     for one in names:
-        group.command(one)(with_volume(getattr(home, one)))
+        group.command(one)(_called(getattr(home, one)))
     return typer.main.get_command(group)

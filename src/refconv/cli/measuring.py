@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from refconv.cli import options
-from refconv.cli.options import PREPROCESSING, REFERENCE, flag, option, switch, with_recipe_flags
+from refconv.cli.options import FAILED, PREPROCESSING, REFERENCE, flag, option, switch, with_recipe_flags
 from refconv.cli.saying import say
 from refconv.cli.volume import note
-from refconv.errors import ModelError, RunError, SettingError, file_name_text, printable
+from refconv.errors import DataError, ModelError, RunError, SettingError, file_name_text, printable
 from refconv.process.volume import quiet
 from refconv.recipe.fields import WORKERS
 
 if TYPE_CHECKING:
     from refconv.report import ModelPair
+
+_NAMED = 3  # of the images that could not be read, in the line about all of them
 
 
 @with_recipe_flags(PREPROCESSING)
@@ -91,7 +93,7 @@ def predict(
 
     Images get the size, crop, resampling and normalisation that the model was trained with, unless flags say otherwise;
     what is used is printed first, with where each value comes from. Where neither says the size, that of the images is.
-    Pictures are written with --out.
+    Pictures are written with --out. Images that cannot be read are left out and named, and the exit status is 3 then.
     """
     from refconv.models.opening import input_of, open_model
     from refconv.models.strides import too_small
@@ -111,8 +113,10 @@ def predict(
         if (small := too_small(opened.model, preprocessing.input_size)) is not None:
             note(small)
     found = []
+    unreadable: list[tuple[Path, DataError]] = []
+    asked: dict[str, Any] = {"device": choose_device(device), "threshold": threshold, "unreadable": unreadable}
     with _holding(out, "folder of predictions"):
-        for file, prediction in predictions(opened, files, device=choose_device(device), threshold=threshold):
+        for file, prediction in predictions(opened, files, **asked):
             line = json.dumps({"image": file_name_text(str(file)), **prediction.content}, ensure_ascii=False)
             say(line if as_json else printable(f"{file}: {prediction.words}"))
             found.append((file, prediction))
@@ -120,6 +124,18 @@ def predict(
             save_predictions(out, found)
     if out is not None and not as_json and not quiet():
         say(f"written to {out}")
+    if unreadable:
+        _name_unreadable(unreadable, len(files))
+        raise typer.Exit(FAILED)
+
+
+def _name_unreadable(unreadable: Sequence[tuple[Path, DataError]], count: int) -> None:
+    """Say on standard error why each image could not be read, and at the end how many these are."""
+    for _, error in unreadable:
+        note(f"warning: {error}")
+    names = ", ".join(file_name_text(str(file)) for file, _ in unreadable[:_NAMED])
+    more = f" and {len(unreadable) - _NAMED:,} more" if len(unreadable) > _NAMED else ""
+    say(printable(f"{len(unreadable):,} of {count:,} images could not be read: {names}{more}"), err=True)
 
 
 @with_recipe_flags(PREPROCESSING)

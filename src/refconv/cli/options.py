@@ -24,7 +24,8 @@ from refconv.recipe.recipe import Recipe
 from refconv.recipe.settings import check_range, coerced
 from refconv.recipe.timm_names import TIMM_NAMES, TimmName, translated
 
-FAILED = 3  # the command did its work, and the certificate it was asked for does not hold
+# The command did its work, and the certificate it was asked for does not hold, or some images could not be read.
+FAILED = 3
 REFERENCE = "run folder, checkpoint.pt, model folder, weights file or name of a model"
 RUNNABLE = f"{REFERENCE}, or a file that export wrote"
 

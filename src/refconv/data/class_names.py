@@ -16,6 +16,7 @@ import torchvision
 from timm.data import ImageNetInfo, infer_imagenet_subset
 
 from refconv.errors import DataError
+from refconv.paths import path_of
 from refconv.records import parsed_json
 
 _SYNSET = re.compile(r"n\d{8}(?!\d)")
@@ -154,7 +155,7 @@ def read_class_map(path: str | Path) -> ClassMap:
     """Read which class of a model, by its name or its number from 0 on, each folder belongs to, from JSON or CSV."""
     expected = "lines FOLDER,CLASS, or a JSON object of folder and class"
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = path_of(path).read_text(encoding="utf-8-sig")
         rows = [*(_json_rows(text) if text.lstrip().startswith("{") else _csv_rows(text))]
     except FileNotFoundError as error:
         raise DataError("no such class map", where=str(path), expected=f"a file with {expected}") from error

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from refconv.data.splits import Parts
 from refconv.errors import DataError, file_name_text, in_one_line
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
@@ -194,6 +196,49 @@ class PathTable:
     def __getitem__(self, index: int) -> str:
         piece = self._text[self._ends[index] : self._ends[index + 1]]
         return piece.numpy().tobytes().decode("utf-8", "surrogateescape")
+
+    def __iter__(self) -> Iterator[str]:
+        text = self._text.numpy().tobytes()
+        return (text[start:end].decode("utf-8", "surrogateescape") for start, end in pairwise(self._ends.tolist()))
+
+
+T = TypeVar("T")
+
+
+def apart(parts: Parts[T], paths_of: Callable[[Any], PathTable], *, where: str) -> Parts[T]:
+    """Return splits that lists of images made, after a check that no image is both trained on and held out.
+
+    Files are compared, links followed, whatever their names: an image that was copied is not noticed.
+
+    Raises:
+        DataError: if some are; results on them would say how well the network remembers.
+    """
+    if parts.train is None:
+        return parts
+    trained = _files(paths_of(parts.train))
+    for part in (parts.val, parts.test):
+        held = {} if part is None else _files(paths_of(part))
+        if both := [file for file in held if file in trained]:
+            what, found = "images that are trained on are held out too", f"{len(both):,} of {len(held):,}, the first:"
+            remedy = "take them out of one of the splits"
+            raise DataError(
+                what, where=where, expected="each in one split", found=f"{found} {held[both[0]]}", remedy=remedy
+            )
+    return parts
+
+
+def _files(paths: PathTable) -> dict[str, str]:
+    """Return the path of each file by where it really is; folders are looked at once, as there may be many files."""
+    inside: dict[str, tuple[str, set[str]]] = {}
+    found: dict[str, str] = {}
+    for path in paths:
+        folder, name = os.path.split(path)
+        if folder not in inside:
+            with os.scandir(folder or ".") as entries:
+                inside[folder] = os.path.realpath(folder), {entry.name for entry in entries if entry.is_symlink()}
+        place, links = inside[folder]
+        found.setdefault(os.path.realpath(path) if name in links else f"{place}/{name}", path)
+    return found
 
 
 def class_folders(root: Path, extensions: tuple[str, ...] = EXTENSIONS) -> FileImages:

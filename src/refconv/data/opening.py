@@ -41,6 +41,7 @@ from refconv.data.splits import HELD_OUT, Parts, held_out
 from refconv.data.tables import open_table
 from refconv.data.targets import CLASSES, Wanted
 from refconv.errors import DataError, in_one_line
+from refconv.paths import expanded, path_of
 
 PREFIXES = ("torch", "hfds")
 STREAMS = ("wds", "tfds", "hfids")
@@ -101,7 +102,7 @@ def open_data(
     if name in SOURCES:
         return MemoryData(name, _wanted_of(SOURCES[name](root), wanted, name), val_split, augmentation, **memory)
     if colon and kind == "arrays":
-        source, val_split = _arrays(Path(root or "", path), wanted, val_split)
+        source, val_split = _arrays(path_of(root, path), wanted, val_split)
         return MemoryData(name, source, val_split, augmentation, **memory)
     if is_own(name):
         augmented = None if augmentation == Augmentation() else augmentation
@@ -218,8 +219,7 @@ def _of_files(images: Parts[Any], in_chans: int | None, name: str) -> Source:
     more: dict[str, Any] = {}
     if images.val is not None:
         more = {"val": open_files(paths(images.val), in_chans, first=rows), "val_labels": images.val.labels}
-    empty = images.train is None
-    labels = trained.labels[:0] if empty else trained.labels
+    labels = trained.labels[:0] if images.train is None else trained.labels
     more |= {"unit": 1.0, "mean": mean, "std": std, "rate": rows.rate}
     return Source(rows, labels, tested, images.test.labels, trained.class_names, **more)
 
@@ -230,9 +230,9 @@ def _images(
     """Find images by name; the second part is their height and width where these are known and equal."""
     kind, colon, path = name.partition(":")
     if colon and kind == "table":
-        return open_table(Path(root or "", path), wanted, val_split=val_split, for_training=for_training), None
+        return open_table(path_of(root, path), wanted, val_split=val_split, for_training=for_training), None
     if colon and kind in _ON_A_DISK:
-        parts = _ON_A_DISK[kind](Path(root or "", path), val_split=val_split, for_training=for_training)
+        parts = _ON_A_DISK[kind](path_of(root, path), val_split=val_split, for_training=for_training)
         return _retargeted(parts, wanted, name), None
     prefix, slash, _ = name.partition("/")
     if slash and prefix.lower() in (*PREFIXES, *STREAMS):
@@ -247,7 +247,7 @@ def _images(
     ]  # fmt: skip
     close = difflib.get_close_matches(name.lower(), SOURCES, n=2, cutoff=0.5)
     expected = " or ".join(close) or ", ".join(known)
-    place, kinds = Path(root or "", name), {".csv": "table", ".tsv": "table", ".json": "table", ".npz": "arrays"}
+    place, kinds = path_of(root, name), {".csv": "table", ".tsv": "table", ".json": "table", ".npz": "arrays"}
     remedy = f"write folder:{name} to read that folder" if place.is_dir() else None
     if place.is_file() and place.suffix.lower() in kinds:
         remedy = f"write {kinds[place.suffix.lower()]}:{name} to read that file"
@@ -361,8 +361,7 @@ def _timm_images(name: str, root: str | None, *, val_split: float) -> Parts[Timm
     info = getattr(getattr(train._reader, "dataset", None), "info", None)
     splits = tuple(getattr(info, "splits", None) or ("train", "validation"))
     val, test = held_out(splits, where=name, val_split=val_split)
-    validated = None if val is None else _opened(name, root, val)
-    return Parts(train, validated, _opened(name, root, test))
+    return Parts(train, None if val is None else _opened(name, root, val), _opened(name, root, test))
 
 
 def _opened(name: str, root: str | None, split: str) -> TimmImages:
@@ -372,7 +371,7 @@ def _opened(name: str, root: str | None, split: str) -> TimmImages:
         raise DataError(what, where=name, expected="datasets", remedy=remedy)
     torchvision = prefix.lower() == "torch"
     download = torchvision and rest.lower() in _DOWNLOADED
-    place = str(cache_folder()) if torchvision and root is None else root
+    place = str(cache_folder()) if torchvision and root is None else expanded(root)
     # torchvision, urllib and datasets raise anything for unknown names, missing or damaged files and missing networks.
     remedy = "check the name, the network and the folder of the data"
     with in_one_line(DataError, f"timm cannot open its split {split!r}", where=name, remedy=remedy):

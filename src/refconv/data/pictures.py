@@ -19,6 +19,7 @@ from refconv.data.images import EXTENSIONS, FileImages, PathTable, decoded, imag
 from refconv.data.preprocessing import IMAGE_MODES
 from refconv.data.splits import Parts, held_out
 from refconv.errors import DataError
+from refconv.paths import path_of
 
 _MOTORCYCLES = ("motorcycle_left.png", "motorcycle_right.png")
 PHOTOGRAPHS: Parts[tuple[str, ...]] = Parts(
@@ -63,9 +64,9 @@ def open_pictures(
         )
         return Parts(train if for_training else None, val, test)
     kind, colon, path = name.partition(":")
-    folder = Path(root or "", path)
+    folder = path_of(root, path)
     if not colon or kind != "images":
-        remedy = f"write images:{name} to read that folder" if Path(root or "", name).is_dir() else None
+        remedy = f"write images:{name} to read that folder" if path_of(root, name).is_dir() else None
         expected = "photographs or images:FOLDER"
         raise DataError("unknown data for restoration", where=name, expected=expected, remedy=remedy)
     if not folder.is_dir():

@@ -16,6 +16,7 @@ from refconv.data.arrays import Rows
 from refconv.data.sizes import unzipped
 from refconv.data.splits import stratified_split
 from refconv.errors import DataError
+from refconv.paths import path_of
 from refconv.process.randomness import seeded
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of Debian's package dataset-fashion-mnist
@@ -92,7 +93,7 @@ def open_fashion_mnist(root: str | None = None) -> Source:
         DataError: if the files are missing, damaged or cannot be downloaded.
     """
     if root is not None:
-        folder = _folder_of_files(Path(root))
+        folder = _folder_of_files(path_of(root))
         if folder is None:
             expected = f"the files {', '.join(FILES)}, with or without .gz"
             remedy = "leave the data folder out to download them"

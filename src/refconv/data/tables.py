@@ -18,16 +18,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from refconv.data.images import FileImages, PathTable
+from refconv.data.images import FileImages, PathTable, apart
 from refconv.data.splits import HELD_OUT, Parts, held_out
 from refconv.data.targets import Wanted
 from refconv.data.texts import there
 from refconv.errors import DataError
+from refconv.paths import path_of
 from refconv.records import parsed_json
 
 _DELIMITERS = ("\t", ";", ",")  # of cells
 _SEPARATORS = ("|", ";", ",")  # of labels' names in one cell; a space where none of them occurs
 _SPLIT = "split"
+_LARGEST = torch.finfo(torch.float32).max
 _UNKNOWN = {"", "nan", "na", "none", "null"}
 _QUOTED = re.compile(r'"[^"]*"')
 _ONE = "labels"  # what the only target of a JSON entry is called
@@ -60,10 +62,10 @@ def open_table(path: Path, wanted: Wanted, *, val_split: float, for_training: bo
         chosen = [index for index, row in enumerate(rows) if row.split == split]
         if split is None:
             return None
-        return FileImages(PathTable([folder / rows[index].path for index in chosen]), targets[chosen], columns)
+        return FileImages(PathTable([path_of(folder, rows[index].path) for index in chosen]), targets[chosen], columns)
 
     _check_files(rows, folder, path)
-    return Parts(part(trained), part(val), part(test))
+    return apart(Parts(part(trained), part(val), part(test)), lambda images: images.paths, where=str(path))
 
 
 def _rows(path: Path) -> Iterator[_Row]:
@@ -203,11 +205,14 @@ def _number(row: _Row, name: str) -> float:
         expected, found = "a number, or nothing where unknown", repr(row.cells[name])
         remedy = "write a decimal point" if "," in found else None
         raise DataError("not a number", where=f"{row.place}, {name}", expected=expected, found=found, remedy=remedy)
+    if abs(value) > _LARGEST:
+        expected, found = "a finite number of float32, or nothing where unknown", f"{row.cells[name]!s:.40}"
+        raise DataError("values must be finite", where=f"{row.place}, {name}", expected=expected, found=found)
     return value
 
 
 def _check_files(rows: Sequence[_Row], folder: Path, path: Path) -> None:
-    missing = [row for row in rows if not there(folder / row.path)]
+    missing = [row for row in rows if not there(path_of(folder, row.path))]
     if missing:
         what, found = "no such image", f"{len(missing)} of {len(rows)} missing, such as {missing[0].path}"
         remedy = f"write paths from the table's folder, {folder}"

@@ -28,6 +28,7 @@ from refconv.models.run_folder import check_unused, held, write_whole
 from refconv.models.saving import UNCOUNTED, save_opened
 from refconv.models.weight_files import read_weights, weights_file
 from refconv.models.weights import classifier_names, load_state
+from refconv.paths import path_of
 from refconv.recipe.recipe import Recipe
 from refconv.records import Record, parsed_json
 from refconv.surgery import Certificate, in_kernel_space
@@ -132,7 +133,7 @@ def adopt(
         ModelError: if the model cannot be built.
         RunError: if the folder exists already, or holds something other than a model.
     """
-    out, flags = Path(out), {name: value for name, value in (preprocessing or {}).items() if value is not None}
+    out, flags = path_of(out), {name: value for name, value in (preprocessing or {}).items() if value is not None}
     check_unused(out, force=force)
     check_model_place(out)
     source, state, digest = _read(weights)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from timm.optim import get_optimizer_info, list_optimizers
 from torch import nn
 
 from refconv.config import FIELDS
@@ -13,7 +14,7 @@ from refconv.data.dataset import in_drawn_order
 from refconv.engine.run_record import Course
 from refconv.engine.setup import Setup
 from refconv.methods.method import Method
-from refconv.recipe.rules import from_weights
+from refconv.recipe.rules import LOOKAHEAD, from_weights
 from refconv.tasks.classification.evaluation import ClassificationEvaluation
 from refconv.tasks.evaluation import Evaluation
 
@@ -85,14 +86,18 @@ def _classifier_kept(setup: Setup) -> bool:
     return recipe.pretrained and cfg.get("num_classes", setup.info.num_classes) == setup.info.num_classes
 
 
-_NEEDED = {
-    **dict.fromkeys(("model_ema_decay", "model_ema_warmup"), ("model_ema",)),
-    **dict.fromkeys(("distill_alpha", "distill_temperature"), ("distill",)),
-    "distill_features_weight": ("distill_features",),
-    "clip_mode": ("clip_grad",),
-    **dict.fromkeys(("mixup_prob", "mixup_switch_prob", "mixup_mode"), ("mixup", "cutmix")),
+_OF_REFOCUSING = (*FIELDS.values(), "rounds", "space", "decay")
+_NEEDED: dict[str, tuple[tuple[str, ...], ...]] = {
+    **dict.fromkeys(("model_ema_decay", "model_ema_warmup"), (("model_ema",),)),
+    **dict.fromkeys(("distill_alpha", "distill_temperature"), (("distill",),)),
+    "distill_features_weight": (("distill_features",),),
+    "clip_mode": (("clip_grad",),),
+    **dict.fromkeys(("mixup_prob", "mixup_mode"), (("mixup", "cutmix"),)),
+    "mixup_switch_prob": (("mixup",), ("cutmix",)),
+    "ratio": (("scale",),),
+    **dict.fromkeys(("warmup_lr", "warmup_prefix"), (("warmup_epochs",),)),
 }
-"""Settings that only something else reads: what one of them must be given for, by their names."""
+"""Settings that only others read, by their names: of each group one has to be given."""
 
 
 def idle_settings(method: Method) -> str | None:
@@ -100,12 +105,20 @@ def idle_settings(method: Method) -> str | None:
     recipe = method.recipe
     usual = {field.name: field.default for field in dataclasses.fields(recipe)}
     given = {name for name, value in usual.items() if getattr(recipe, name) != value}
-    idle = [name for name in FIELDS.values() if name in given and name not in method.reads]
+    idle = [name for name in _OF_REFOCUSING if name in given and name not in method.reads]
     lines = [f"the method {recipe.method} does not read {', '.join(idle)}; --method refocus does"] if idle else []
-    for name, needed in _NEEDED.items():
-        if name in given and not given & {*needed}:
-            lines.append(f"{name} has no effect without {' or '.join(needed)}")
+    for name in (name for name in _NEEDED if name in given):
+        lacking = [" or ".join(group) for group in _NEEDED[name] if not given & {*group}]
+        lines += [f"{name} has no effect without {' and '.join(lacking)}"] if lacking else []
+    if "momentum" in given and not _has_momentum(recipe.opt):
+        lines.append(f"momentum has no effect on the optimizer {recipe.opt}")
     return f"warning: {'; '.join(lines)}" if lines else None
+
+
+def _has_momentum(optimizer: str) -> bool:
+    """Say whether timm hands the momentum to an optimizer; what it does not know it refuses elsewhere."""
+    name = optimizer.lower().removeprefix(LOOKAHEAD)
+    return name not in list_optimizers() or get_optimizer_info(name).has_momentum
 
 
 def random_bases(method: Method) -> str | None:

@@ -34,6 +34,7 @@ from refconv.models.opening import Opened, open_model
 from refconv.models.run_folder import AGAIN, held, writing
 from refconv.models.saving import UNCOUNTED
 from refconv.models.sealing import seal
+from refconv.paths import path_of
 from refconv.tasks.model_data import data_for, preprocessing_of
 from refconv.tasks.registry import task_named
 from refconv.tasks.task import Task
@@ -80,7 +81,7 @@ def export(
         RunError: if the file exists already.
     """
     options, hub = _split(options)
-    config = ExportConfig.for_file(out := Path(out), format=format, **options)
+    config = ExportConfig.for_file(out := path_of(out), format=format, **options)
     stated = of_model(model, by="the model")
     flags = checked_preprocessing(preprocessing)
     sized = size_of_images(images, takes_lists=task_named(task).takes_lists)
@@ -116,8 +117,8 @@ def export_model_folder(
         RefconvError: as :func:`export`.
     """
     options, hub = _split(options)
-    config = ExportConfig.for_file(Path(out), format=format, **options)
-    return export_opened(open_model(str(folder)), Path(out), config, Evidence(data, data_dir), hub=hub(config))
+    config = ExportConfig.for_file(out := path_of(out), format=format, **options)
+    return export_opened(open_model(str(folder)), out, config, Evidence(data, data_dir), hub=hub(config))
 
 
 def _split(options: Mapping[str, Any]) -> tuple[dict[str, Any], Callable[[ExportConfig], HubConfig | None]]:

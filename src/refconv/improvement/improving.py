@@ -41,6 +41,7 @@ from refconv.models.metadata import IMPROVED
 from refconv.models.model_folder import load_model_folder, save_model_folder
 from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, locked, write_whole
+from refconv.paths import path_of
 from refconv.process.volume import quiet
 from refconv.recipe.code import trust_named
 from refconv.recipe.recipe import Recipe
@@ -81,7 +82,7 @@ def improve_recipe(
         RunError: if the folder is in use, holds something else, or no run left a result.
         StoppedError: after Ctrl-C; the same call goes on.
     """
-    out, say = Path(out), _saying(config)
+    out, say = path_of(out), _saying(config)
     jobs, threads = config.sharing()
     if config.dry_run:
         plan_improvement(recipe, out, config, given=given)
@@ -114,7 +115,7 @@ def plan_improvement(
 
     Arguments and errors are those of :func:`improve_recipe`.
     """
-    check_place(Path(out))
+    check_place(path_of(out))
     trust_named(recipe)
     recipe = completed(recipe, given)
     partakers(recipe, config)

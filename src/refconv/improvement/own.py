@@ -20,6 +20,7 @@ from refconv.improvement.looking import check_place
 from refconv.improvement.record import ImproveRecord
 from refconv.models.run_folder import write_whole, writing
 from refconv.models.weight_files import read_weights
+from refconv.paths import path_of
 from refconv.recipe.recipe import Recipe
 
 _ORDERS = (RandomSampler, SequentialSampler)
@@ -73,7 +74,7 @@ def improve(
         DataError: if a dataset has no length or gives something else than samples and classes.
         RefconvError: as :func:`refconv.improvement.improving.improve_recipe`.
     """
-    key, folder = type(model).__name__, Path(out)
+    key, folder = type(model).__name__, path_of(out)
     loaders: dict[str, Any] = {"train": train, "val": val, "test": test}
     for name, loader in loaders.items():
         if loader is None and name != "test":

@@ -18,6 +18,7 @@ from torch import Tensor
 from refconv.errors import CheckpointError, LayerError, SettingError, did_you_mean, in_one_line
 from refconv.layers.find import Layer
 from refconv.layers.stored import KERNEL
+from refconv.paths import path_of
 
 LEAST = 2.0**-24  #: What entries inside of a mask amount to at least
 Masks = Mapping[str, Tensor]  #: Boolean masks, in the stored shape of their kernels, by the names of layers
@@ -31,7 +32,7 @@ def read_masks(path: Path | str) -> dict[str, Tensor]:
     """
     expected = "a safetensors file of boolean masks by the names of layers"
     with in_one_line(CheckpointError, "cannot be read", where=str(path), expected=expected):
-        masks: dict[str, Tensor] = safetensors.torch.load_file(path)
+        masks: dict[str, Tensor] = safetensors.torch.load_file(path_of(path))
     return masks
 
 

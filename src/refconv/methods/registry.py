@@ -76,7 +76,8 @@ class Transformed(Method):
 
     @property
     def reads(self) -> frozenset[str]:
-        return frozenset(FIELDS[name] for name in self._fields())
+        refocuses = set() if self.space is None else {"space", "decay"}
+        return frozenset({"rounds", *refocuses, *(FIELDS[name] for name in self._fields())})
 
     def change(self, model: nn.Module) -> Plan:
         """Put the transformation on the model's kernels, sized by the budget if there is one."""

@@ -18,6 +18,7 @@ from torch import nn
 from refconv.errors import ModelError, RefconvError, did_you_mean
 from refconv.models.weights import classifier_names, load_state, start_anew
 from refconv.named_code import trust
+from refconv.paths import expanded
 
 UNKNOWN = "unknown model"  #: What errors say of a name that nothing is known by
 TIMM_SOURCES = ("local-dir", "hf-hub")  #: Prefixes that timm resolves itself
@@ -66,7 +67,7 @@ def build(
     ``asked_by`` names, for messages, the data or weights that have ``num_classes`` and ``in_chans``.
     """
     arguments = {key: value for key, value in arguments.items() if value is not None}
-    source, separator, rest = name.partition(":")
+    source, separator, rest = (name := expanded(name)).partition(":")
     if source == "torchvision":
         return _build_torchvision(rest, pretrained, arguments)
     if source in TASK_SOURCES and separator:

@@ -29,6 +29,7 @@ from refconv.models.model_input import channels_of, of_builder, of_checkpoint, o
 from refconv.models.weight_files import read_weights
 from refconv.models.weights import classifier_names, fill_backbone, load_state
 from refconv.named_code import check_trusted
+from refconv.paths import path_of
 from refconv.recipe.code import code_of
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import in_kernel_space, plain_state_dict, says_settings
@@ -198,7 +199,7 @@ class Restored:
 
 def restore(path: Path | str) -> Restored:
     """Rebuild the model of a run's ``checkpoint.pt``."""
-    checkpoint = Checkpoint.load(Path(path))
+    checkpoint = Checkpoint.load(path_of(path))
     recipe, info = checkpoint.trained_by(), checkpoint.data_info()
     check_trusted(code_of(recipe), where=str(path))
     model = ModelSpec.of_run(recipe, info).build()

@@ -30,6 +30,7 @@ from refconv.models.run_folder import RunFolder, writing
 from refconv.models.weight_files import VERSIONS, WEIGHT_FILES, is_run_checkpoint, missing, read_weights
 from refconv.models.weights import load_state
 from refconv.named_code import check_trusted
+from refconv.paths import path_of
 from refconv.recipe.code import code_of
 from refconv.recipe.recipe import Recipe
 from refconv.records import conformed, parsed_json
@@ -84,7 +85,7 @@ def save_model_folder(
     how images become tensors, under timm's names, further than ``info``. The file of weights says the same for itself,
     with class names, versions and the hash of the ``certificate``, which may be given as such.
     """
-    folder = Path(folder)
+    folder = path_of(folder)
     check_model_place(folder)
     architecture, arguments = _architecture(name, {**model_kwargs, "in_chans": info.in_chans})
     if model is None or architecture != name:  # of the model in another folder, the name is what config.json will say
@@ -145,7 +146,7 @@ def build_from_folder(folder: Path | str, *, pretrained: bool, **arguments: Any)
     """Build the architecture of a model folder, with its weights or fresh ones; arguments that are None are its own."""
     config = read_config(folder)
     if is_timm(config["architecture"]):
-        return build(f"{LOCAL}{folder}", pretrained=pretrained, **arguments)
+        return build(f"{LOCAL}{path_of(folder)}", pretrained=pretrained, **arguments)
     check_trusted([config["architecture"]], where=str(folder))
     stored = {"num_classes": config.get("num_classes") or None, **config.get("model_args", {})}
     given = {key: value for key, value in arguments.items() if value is not None}
@@ -158,7 +159,7 @@ def build_from_folder(folder: Path | str, *, pretrained: bool, **arguments: Any)
 
 def is_model_folder(path: Path | str) -> bool:
     """Say whether ``path`` is a folder with a config.json and weights."""
-    return (Path(path) / CONFIG_FILE).is_file() and has_weights(Path(path))
+    return (path_of(path) / CONFIG_FILE).is_file() and has_weights(path_of(path))
 
 
 def has_weights(folder: Path) -> bool:
@@ -168,7 +169,7 @@ def has_weights(folder: Path) -> bool:
 
 def read_config(folder: Path | str) -> dict[str, Any]:
     """Return what a model folder's config.json says."""
-    path = Path(folder) / CONFIG_FILE
+    path = path_of(folder) / CONFIG_FILE
     try:
         config = parsed_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -299,7 +300,7 @@ def locate(reference: str | Path) -> Located | None:
     The path is a run folder (its result, or its last checkpoint if it has not finished), a run's ``checkpoint.pt``, a
     model folder with or without ``local-dir:`` before it, an exported file, or a file or folder of weights.
     """
-    path = Path(str(reference).removeprefix(LOCAL))
+    path = path_of(str(reference).removeprefix(LOCAL))
     run = RunFolder(path)
     if is_model_folder(run.model_folder):
         return Located("folder", run.model_folder, run)
@@ -317,7 +318,7 @@ def located(reference: str | Path) -> Located:
     """Find what a path holds, or say that nothing is there; see :func:`locate`."""
     found = locate(reference)
     if found is None:
-        raise missing(Path(reference), "no such file, run or model folder")
+        raise missing(path_of(reference), "no such file, run or model folder")
     return found
 
 

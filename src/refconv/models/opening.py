@@ -20,6 +20,7 @@ from refconv.models.model_input import NOTHING, channels_of, of_builder, of_fold
 from refconv.models.run_folder import RunFolder
 from refconv.models.weight_files import missing
 from refconv.models.weights import dtypes_in
+from refconv.paths import expanded
 from refconv.process.randomness import derive_seed, seeded
 from refconv.recipe.recipe import Recipe
 from refconv.surgery import plain_state_dict
@@ -86,6 +87,7 @@ def open_model(
     """
     if task is not None and task not in TASKS:
         raise SettingError("unknown task", where="task", expected=", ".join(TASKS), found=repr(task))
+    reference, model = expanded((reference, model))
     opened = replace(_open(reference, pretrained=pretrained, model=model, like=like), flags=flags or {})
     if isinstance(opened.model, ExportedModel) and not exported:
         what, remedy = "an exported file has no modules to look at", "name the run or model folder that it was made of"

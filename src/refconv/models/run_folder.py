@@ -11,6 +11,7 @@ from pathlib import Path
 
 from refconv.errors import CheckpointError, RefconvError, RunError, said_by
 from refconv.named_code import check_trusted, resuming
+from refconv.paths import path_of
 from refconv.process.shortage import remedy_for
 from refconv.recipe.code import code_of
 from refconv.recipe.recipe import Recipe
@@ -24,7 +25,7 @@ class RunFolder:
     """The paths of a run."""
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self.path = path_of(path)
         self.recipe_file = self.path / "recipe.toml"  # everything needed to run it again, versions and seed included
         self.metrics_file = self.path / "metrics.jsonl"  # one line per log step and per evaluation
         self.checkpoint_file = self.path / "checkpoint.pt"  # resumable state

@@ -28,6 +28,7 @@ from refconv.errors import (
     names_beside,
     said_by,
 )
+from refconv.paths import path_of
 from refconv.records import conformed, parsed_json
 from refconv.surgery import check_tensors, metadata_of, renamed, with_metadata
 
@@ -102,7 +103,7 @@ def is_run_checkpoint(path: Path) -> bool:
 
 def weights_file(path: Path | str) -> Path:
     """Return the file that holds the weights of a file or folder."""
-    path = Path(path)
+    path = path_of(path)
     if path.is_file():
         return path
     if not path.is_dir():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from refconv.errors import RecipeError, did_you_mean, names_beside, said_by
+from refconv.paths import expanded, path_of
 from refconv.recipe.fields import Settings
 from refconv.recipe.rules import LEFT_OPEN, check_together, default_rate
 from refconv.recipe.settings import check_range, coerced, required
@@ -43,7 +44,7 @@ class Recipe(Settings):
         for field in (*fields.values(), rate):
             value = getattr(self, field.name)
             value = default_rate(self) if field is rate and value is None else value
-            value = coerced(field.name, hints[field.name], value)
+            value = coerced(field.name, hints[field.name], expanded(value))
             check_range(field, value)
             object.__setattr__(self, field.name, value)
         check_together(self)
@@ -127,9 +128,9 @@ def read_settings(path: Path | str, overrides: Mapping[str, Any] | None = None) 
         RecipeError: if the file cannot be read or is not TOML, or two names give a setting different values.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = path_of(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        remedy = names_beside(Path(path)) if isinstance(error, FileNotFoundError) else None
+        remedy = names_beside(path_of(path)) if isinstance(error, FileNotFoundError) else None
         raise RecipeError("cannot read the recipe", where=str(path), found=said_by(error), remedy=remedy) from error
     try:
         values = parsed_toml(text)

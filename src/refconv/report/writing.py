@@ -14,6 +14,7 @@ from refconv.measures.judging import Judgement
 from refconv.measures.numbers import count
 from refconv.measures.pairs import RECORDS, ModelPair, measure_of, read_json, read_record
 from refconv.measures.verdicts import NOTE, weighed
+from refconv.paths import path_of
 from refconv.process.shortage import remedy_for
 from refconv.records import content_of
 from refconv.report import page, verdict
@@ -40,7 +41,7 @@ def read_pair(folder: Path | str, name: str | None = None) -> ModelPair:
     Raises:
         RunError: if there is no analysis in the folder, or a file is damaged.
     """
-    place = Path(folder)
+    place = path_of(folder)
     file = place / FACTS_FILE
     if not file.is_file():
         remedy = "refconv analyze --out FOLDER makes one"
@@ -126,7 +127,7 @@ def write_report(
         RunError: if there are no pairs or too many, they do not belong together, or the file cannot be written or is
             another one.
     """
-    path, pairs = Path(path), numbered(pairs)
+    path, pairs = path_of(path), numbered(pairs)
     check_page_place(path)
     check(pairs)
     facts = pairs[0].facts

@@ -17,6 +17,7 @@ from refconv.engine import start
 from refconv.errors import RunError, StudyError
 from refconv.methods.registry import method_of
 from refconv.models.run_folder import RunFolder, held, locked, write_whole
+from refconv.paths import path_of
 from refconv.process.interruption import StoppedError, interruptible
 from refconv.records import Record
 from refconv.studies import pages
@@ -62,7 +63,7 @@ def compare(study: Study, out: Path, config: CompareConfig | None = None) -> Com
         RecipeError: if a method is unknown.
         DataError: if the data cannot be had.
     """
-    config = config or CompareConfig()
+    config, out = config or CompareConfig(), path_of(out)
     with stoppable(out):
         return _compared(study, out, config)
 

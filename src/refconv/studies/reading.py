@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from refconv.errors import RecipeError, StudyError, did_you_mean, names_beside, said_by
+from refconv.paths import expanded, path_of
 from refconv.recipe.recipe import Recipe
 from refconv.recipe.timm_names import translated
 from refconv.records import parsed_toml
@@ -50,12 +51,12 @@ def read_study(path: Path | str) -> Study:
         StudyError: if the file cannot be read, is not TOML, or holds an unknown key or impossible value.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = path_of(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        remedy = names_beside(Path(path)) if isinstance(error, FileNotFoundError) else None
+        remedy = names_beside(path_of(path)) if isinstance(error, FileNotFoundError) else None
         raise StudyError("cannot read the study", where=str(path), found=said_by(error), remedy=remedy) from error
     try:
-        content = parsed_toml(text)
+        content = expanded(parsed_toml(text))
     except ValueError as error:
         raise StudyError("not a TOML file", where=str(path), found=str(error)) from error
     try:

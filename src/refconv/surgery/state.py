@@ -27,6 +27,7 @@ from refconv.digests import COPY_AGAIN, DIGEST, check_digest, digest_of
 from refconv.errors import CheckpointError, ModelError, SettingError, in_one_line
 from refconv.layers import Layer, check_base, check_shared, dotted, find_layers, masked
 from refconv.parametrizations import ForwardScope, KernelTransform, config_of, transform_named
+from refconv.paths import path_of
 from refconv.records import conformed, parsed_json, replace_file, with_scale
 from refconv.surgery.places import Names, places
 from refconv.surgery.refocusing import applied, attach_all, check_plain, check_unsharded, transform_at, transforms_at
@@ -229,9 +230,9 @@ def save_adapter(model: nn.Module, path: Path | str, *, rest: bool = True) -> No
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     metadata = {"format": FORMAT, "version": str(VERSION), "rest": json.dumps(rest), "sites": json.dumps(layers)}
     try:
-        replace_file(Path(path), file_bytes(tensors, metadata))  # save_file gives rights to the owner alone
+        replace_file(path_of(path), file_bytes(tensors, metadata))  # save_file gives rights to the owner alone
     except OSError as error:
-        remedy = None if Path(path).parent.is_dir() else f"make the folder {Path(path).parent} first"
+        remedy = None if path_of(path).parent.is_dir() else f"make the folder {path_of(path).parent} first"
         raise CheckpointError(f"cannot be written ({error.strerror})", where=str(path), remedy=remedy) from error
 
 
@@ -248,7 +249,7 @@ def load_adapter(model: nn.Module, path: Path | str) -> None:
     """
     check_plain(model, "load an adapter into")
     where = str(path)
-    metadata, tensors = _read(Path(path))
+    metadata, tensors = _read(path_of(path))
     settings, with_rest = _said(metadata, where)
     layers = {layer.name: layer for layer in find_layers(model)}
     absent = ", ".join([name for name in settings if name not in layers][:8])

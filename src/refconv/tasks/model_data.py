@@ -14,6 +14,7 @@ from refconv.models.model_input import channels_of, of_weights
 from refconv.models.opening import Opened
 from refconv.models.strides import too_small
 from refconv.models.weights import classifier_names
+from refconv.paths import expanded
 from refconv.tasks.registry import task_named
 from refconv.tasks.task import Source, Task
 
@@ -32,7 +33,7 @@ def data_for(
     By default it is what the model's run was trained on, with the class map of that run: a file that says which class
     of the model each folder belongs to. Without ``labelled`` the labels stay as they are.
     """
-    recipe = opened.recipe
+    recipe, name, root = opened.recipe, *expanded((name, root))
     chosen = name or (None if recipe is None else recipe.data)
     if chosen is None:
         raise DataError("no data set given", where="data", remedy="give --data")

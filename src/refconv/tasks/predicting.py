@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from refconv.data.arrays import ARRAYS, SOUNDS, fitted, is_tensor_file
-from refconv.data.images import EXTENSIONS, FileImages, PathTable, decode, images_below
+from refconv.data.images import EXTENSIONS, FileImages, PathTable, decode, images_below, sizes_of
 from refconv.data.opening import of_images
 from refconv.errors import DataError, file_name_text
 from refconv.models.model_input import channels_of
@@ -45,22 +45,57 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def looking_at(opened: Opened, files: Sequence[Path]) -> Opened:
-    """Return a model with the input size that images state where nothing else states one, as in evaluation."""
+    """Return a model with the input size that images state where nothing else states one, as in evaluation.
+
+    Those that cannot be read state none.
+    """
     if not all(pictured(opened, file) for file in files):
         return opened
-    images = FileImages(PathTable(files), torch.zeros(len(files), dtype=torch.int64), ())
-    return dataclasses.replace(opened, images=of_images(images, None, opened.statements))
+
+    def stating(files: Sequence[Path]) -> Opened:
+        images = FileImages(PathTable(files), torch.zeros(len(files), dtype=torch.int64), ())
+        return dataclasses.replace(opened, images=of_images(images, None, opened.statements))
+
+    try:
+        return stating(files)
+    except DataError:
+        if not (readable := [file for file in files if _has_size(file)]):
+            raise
+    return stating(readable)
+
+
+def _has_size(file: Path) -> bool:
+    try:
+        return bool(sizes_of(str(file)))
+    except DataError:
+        return False
 
 
 def predictions(
-    opened: Opened, files: Sequence[Path], *, device: torch.device, threshold: float | None = None
+    opened: Opened,
+    files: Sequence[Path],
+    *,
+    device: torch.device,
+    threshold: float | None = None,
+    unreadable: list[tuple[Path, DataError]] | None = None,
 ) -> Iterator[tuple[Path, Prediction]]:
-    """Yield the prediction for each image."""
+    """Yield the prediction for each image; those that cannot be read go to ``unreadable``, with the reason.
+
+    Raises:
+        DataError: if none can be read, or one cannot where nothing takes it.
+    """
     task = task_named(opened.task)
     least = task.threshold if threshold is None else threshold
     with evaluating(opened.model.to(device)), torch.no_grad():
         for file in files:
-            yield file, task.predict(opened, _read(opened, file), device=device, threshold=least)
+            try:
+                sample = _read(opened, file)
+            except DataError as error:
+                if unreadable is None or len(unreadable) + 1 == len(files):
+                    raise unreadable[0][1] if unreadable else error from error.__cause__
+                unreadable.append((file, error))
+                continue
+            yield file, task.predict(opened, sample, device=device, threshold=least)
 
 
 def pictured(opened: Opened, file: Path) -> bool:

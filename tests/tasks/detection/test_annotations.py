@@ -64,6 +64,30 @@ def test_boxes_in_other_units_are_refused():
         table(things((100, 100, 120, 120), (90, 1, 95, 2), (1, 1, 2, 2)))
 
 
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [(0.1, 0.2, 0.5, 0.9), (0, 0, 1, 1)],
+        [(0.5, 0.5, 1.4, 1.2)],  # the centre in the place of the corner
+        [(-0.9, -0.8, 0.5, 0.9), (-1, -1, 1, 1)],  # of VOC, which counts pixels from 1
+        [(0.1, 0.2, 0.5, 0.9), (0.3, 0.3, 0.3, 0.3)],
+    ],
+)
+def test_boxes_that_are_shares_of_their_images_are_refused(boxes):
+    words = rf"x\.json: the boxes look normalised; .* no side above 1 pixel among {len(boxes)} boxes, .* 30 x 20; mul"
+    with pytest.raises(DataError, match=words):
+        table(things(*boxes))
+
+
+@pytest.mark.parametrize(
+    "boxes", [[(0.1, 0.2, 0.5, 0.9), (3, 4, 4, 5)], [(0.1, 0.2, 0.5, 0.9), (0, 0, 1.1, 1)], [(7, 7, 7, 7)]]
+)
+def test_small_boxes_elsewhere_or_a_larger_one_among_them_are_not_normalised(boxes):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert len(table(things(*boxes)).boxes) == sum(right > left for left, _, right, _ in boxes)
+
+
 def test_no_images_are_refused():
     with pytest.raises(DataError, match=r"x\.json: no images"):
         table()

@@ -163,6 +163,10 @@ BAD = {
     "image twice": (set_first("images", "id", 101), "images: ids that occur more than once; .* 101$"),
     "category twice": (set_first("categories", "id", 3), "categories: ids that occur more than once"),
     "image id": (set_first("images", "id", "a"), r"images\[0\]: id is not an integer"),
+    "normalised": (
+        lambda data: [entry.update(bbox=[0.1, 0.2, 0.3, 0.4]) for entry in data["annotations"]] and None,
+        "the boxes look normalised; .* no side above 1 pixel among 2 boxes, in images of up to 30 x 20; multiply x",
+    ),
     "no categories": (lambda data: data.update(categories=[]), "declares no categories"),
     "no file name": (drop_first("images", "file_name"), "image 100: has no file_name"),
     "missing file": (
@@ -231,3 +235,15 @@ def test_folders_that_are_no_coco_are_refused(tmp_path, folder):
     (folder / "annotations/instances_val.json").unlink()
     with pytest.raises(DataError, match="nothing to test on"):
         coco_annotations(folder)
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_images_that_are_trained_on_and_held_out_are_refused(tmp_path, split):
+    root = write(tmp_path / "x", train_images="images", val_images="images")
+    (root / "annotations/instances_test.json").write_text(json.dumps(content(["d.png"])))
+    picture(root / "images/d.png")
+    coco_annotations(root)
+    change(root, lambda data: data["images"][0].update(file_name="./b.png"), f"annotations/instances_{split}.json")
+    words = r"coco:.*x: images that are trained on are held out too; .* found 1 of 1, the first: .*images/b\.png"
+    with pytest.raises(DataError, match=words):
+        coco_annotations(root)

@@ -73,9 +73,10 @@ def test_the_folder_may_be_any_above(home, up):
 
 def test_without_train_the_whole_of_trainval_is_trained_on(home):
     (home / "ImageSets/Main/train.txt").unlink()
+    (home / "ImageSets/Main/trainval.txt").write_text("a\nb\n")
     shutil.move(home / "ImageSets/Main/val.txt", home / "ImageSets/Main/test.txt")
     parts = voc_annotations(home)
-    assert (len(parts.train), parts.val, len(parts.test)) == (3, None, 1)
+    assert (len(parts.train), parts.val, len(parts.test)) == (2, None, 1)
 
 
 def test_val_is_no_held_out_part_of_trainval(home):
@@ -173,6 +174,19 @@ def test_what_is_wrong_is_one_line(home, damage, words):
     assert "\n" not in str(caught.value)
 
 
+def test_boxes_that_are_shares_of_their_images_are_refused(home):
+    for name in ("a", "b"):
+        text = XML.format(name=name)
+        for number, corner in (("2", "0.1"), ("3", "0.2"), ("4", "0.5"), ("6", "0.8")):
+            text = text.replace(f">{number}</", f">{corner}</")
+        for number, corner in (("6.0", "0"), ("11", "0"), ("20", "1"), ("30", "0.9")):
+            text = text.replace(f">{number}</x", f">{corner}</x").replace(f">{number}</y", f">{corner}</y")
+        (home / f"Annotations/{name}.xml").write_text(text)
+    words = r"train\.txt: the boxes look normalised; .* 4 boxes, in images of up to 30 x 20"
+    with pytest.raises(DataError, match=words):
+        voc_annotations(home)
+
+
 def test_masks_that_are_missing_are_one_line(home):
     (home / "SegmentationObject/a.png").unlink()
     with pytest.raises(DataError, match=r"train\.txt: lists an image without masks; .*a\.png"):
@@ -192,4 +206,10 @@ def test_no_objects_at_all_are_refused(home):
             root.remove(thing)
         file.write_text(ElementTree.tostring(root, encoding="unicode"))
     with pytest.raises(DataError, match="no objects"):
+        voc_annotations(home)
+
+
+def test_images_that_are_trained_on_and_held_out_are_refused(home):
+    (home / "ImageSets/Main/val.txt").write_text("c\nb\n")
+    with pytest.raises(DataError, match=r"Main: images that are trained on are held out too; .* 1 of 2, .*b\.jpg"):
         voc_annotations(home)

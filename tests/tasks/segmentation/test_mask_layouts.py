@@ -182,3 +182,12 @@ def test_scenes_in_all_their_layouts_are_the_same_masks(tmp_path):
         np.testing.assert_array_equal(
             way.parts.test.classes(1, count=11, ignored=255), ways[0].parts.test.classes(1, count=11, ignored=255)
         )
+
+
+def test_images_that_are_trained_on_and_held_out_are_refused(tmp_path):
+    home = write_voc(tmp_path, splits={"train": 4, "val": 2})
+    with (home / "ImageSets/Segmentation/val.txt").open("a") as file:
+        file.write("train_03\n")
+    words = r"Segmentation: images that are trained on are held out too; .* 1 of 3, the first: .*train_03\.jpg"
+    with pytest.raises(DataError, match=words):
+        open_masks(f"voc:{home}")

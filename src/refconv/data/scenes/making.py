@@ -16,6 +16,7 @@ from refconv.data.scenes.layouts import SplitWriter
 from refconv.data.sources import SOURCES, Source, cache_folder
 from refconv.data.splits import stratified_split
 from refconv.errors import DataError, SettingError
+from refconv.paths import path_of
 from refconv.process.progress import StepDisplay
 from refconv.process.randomness import derive_seed
 from refconv.process.shortage import remedy_for
@@ -88,7 +89,7 @@ def make_scenes(
         DataError: if the folder is there already, or the source cannot be opened.
     """
     _check(train=train, val=val, test=test, size=size, items=items, seed=seed)
-    _check_out(out, force=force)
+    _check_out(out := path_of(out), force=force)
     pool, class_names = pools(source, root)
     counts = {split: n for split, n in (("train", train), ("val", val), ("test", test)) if n}
     partial, former = (out.with_name(f".{out.name}.{kind}") for kind in ("partial", "former"))
@@ -219,7 +220,7 @@ def default_folder() -> Path:
 def scenes_folder(name: str, root: str | None = None) -> Path:
     """Return the folder that a recipe names: ``scenes:FOLDER`` below ``root``, or ``scenes`` for the root itself."""
     _, colon, path = name.partition(":")
-    folder = Path(root or "", path) if colon else Path(root) if root else default_folder()
+    folder = path_of(root, path) if colon else path_of(root) if root else default_folder()
     if not (folder / RECORD_FILE).is_file():
         remedy = f"refconv data scenes --out {folder}"
         raise DataError("no scenes found", where=str(folder), expected=RECORD_FILE, remedy=remedy)

@@ -25,6 +25,8 @@ from refconv.errors import DataError, RefconvWarning, in_one_line
 from refconv.tasks.image_data import missing
 
 _TOLERANCE = 1.0  # pixels; boxes that reach less beyond their image are clipped without a word
+_SPECK = 2  # pixels; only images of this side have no other boxes than those of a pixel
+_UNITS = "corner, width and height (COCO) or two corners (VOC) in pixels"
 Category = int | str  #: A class in a file: its number (COCO), or its name (Pascal VOC)
 
 
@@ -108,7 +110,7 @@ def gathered(
     """Put annotations into tensors; ``class_names`` has the name of each category in the order of the labels.
 
     Boxes that reach beyond their image are clipped; those without area or wholly outside are left out. One warning says
-    how many there were. If most lie outside, the annotations are refused.
+    how many there were. If most lie outside, or none has a side above a pixel, the annotations are refused.
     """
     if not images:
         raise missing("folder", "no images", where=where, expected="at least one")
@@ -123,6 +125,7 @@ def gathered(
     ends = sizes.flip(1).repeat_interleave(counts, 0).repeat(1, 2)
     clipped = boxes.clamp(min=0).minimum(ends)
     kept = _with_area(clipped)
+    _check_units(where, clipped, sizes)
     _report(where, boxes, clipped, [entry.where for entry in objects])
     chosen = [entry for entry, keep in zip(objects, kept.tolist(), strict=True) if keep]
     labels = {category: label for label, category in enumerate(class_names, 1)}
@@ -148,15 +151,24 @@ def _with_area(boxes: Tensor) -> Tensor:
     return (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
 
 
+def _check_units(where: str, boxes: Tensor, sizes: Tensor) -> None:
+    """Refuse boxes that are shares of their images: they train as specks in the first corner, and nothing is found."""
+    within = bool((boxes[:, :2] <= 1).all()) and bool((boxes[:, 2:] - boxes[:, :2] <= 1).all())
+    if within and _with_area(boxes).any() and (sizes > _SPECK).any():
+        height, width = sizes[sizes.prod(1).argmax()].tolist()
+        found = f"no side above 1 pixel among {len(boxes):,} boxes, in images of up to {width} x {height}"
+        remedy = "multiply x and width by the image's width, y and height by its height"
+        raise DataError("the boxes look normalised", where=where, expected=_UNITS, found=found, remedy=remedy)
+
+
 def _report(where: str, boxes: Tensor, clipped: Tensor, places: Sequence[str]) -> None:
     """Warn once about boxes that are left out or clipped; refuse them if most lie outside."""
     flat = ~_with_area(boxes)
     outside = ~flat & ~_with_area(clipped)
     beyond = ~flat & ~outside & ((boxes - clipped).abs() > _TOLERANCE).any(1)
     if 2 * int(outside.sum()) > len(boxes):
-        expected = "corner, width and height (COCO) or two corners (VOC) in pixels"
         found = f"{int(outside.sum()):,} of {len(boxes):,} boxes outside, the first: {_first(outside, places)}"
-        raise DataError("most boxes lie outside their images", where=where, expected=expected, found=found)
+        raise DataError("most boxes lie outside their images", where=where, expected=_UNITS, found=found)
     said = ("without area left out", "wholly outside the image left out", "that reach beyond the image clipped")
     kinds = zip(said, (flat, outside, beyond), strict=True)
     parts = [f"{int(n.sum()):,} {text} (the first: {_first(n, places)})" for text, n in kinds if n.any()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from refconv.data.loading import load_batches
 from refconv.data.scenes import scenes_folder
 from refconv.data.splits import Parts, index_of
 from refconv.errors import DataError
+from refconv.paths import path_of
 from refconv.process.randomness import derive_seed, seeded
 from refconv.tasks.detection.annotations import Annotations
 from refconv.tasks.detection.layouts import coco_annotations, voc_annotations
@@ -90,12 +90,12 @@ class DetectionData(Data):
 def _open_annotations(name: str, root: str | None, *, val_split: float, masks: bool) -> Parts[Annotations]:
     form, _, path = name.partition(":")
     if form not in _FORMS or (form != "scenes" and not path):
-        remedy = f"write coco:{name} or voc:{name} to read that folder" if Path(root or "", name).is_dir() else None
+        remedy = f"write coco:{name} or voc:{name} to read that folder" if path_of(root, name).is_dir() else None
         expected = "scenes, coco:FOLDER or voc:FOLDER"
         raise DataError("no data for detection", where=name, expected=expected, remedy=remedy)
     if form == "voc":
-        return voc_annotations(Path(root or "", path), val_split=val_split, masks=masks)
-    folder = scenes_folder(name, root) if form == "scenes" else Path(root or "", path)
+        return voc_annotations(path_of(root, path), val_split=val_split, masks=masks)
+    folder = scenes_folder(name, root) if form == "scenes" else path_of(root, path)
     return coco_annotations(folder, val_split=val_split, masks=masks)
 
 

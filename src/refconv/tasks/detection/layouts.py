@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from refconv.data.images import EXTENSIONS, sizes_of
+from refconv.data.images import EXTENSIONS, apart, sizes_of
 from refconv.data.splits import Parts, held_out
 from refconv.data.texts import text_of, there
 from refconv.errors import DataError
@@ -43,7 +43,8 @@ def coco_annotations(folder: Path, *, val_split: float = 0.0, masks: bool = Fals
     read = {name: read_coco(files[name], folder, masks=masks) for name in ("train", val, test) if name is not None}
     for name, part in read.items():
         _require_same_categories(files["train"], read["train"], files[name], part)
-    return Parts(train=read["train"], val=None if val is None else read[val], test=read[test])
+    parts = Parts(train=read["train"], val=None if val is None else read[val], test=read[test])
+    return apart(parts, lambda part: part.paths, where=f"coco:{folder}")
 
 
 def read_coco(file: Path, folder: Path, *, masks: bool = False) -> Annotations:
@@ -219,7 +220,8 @@ def voc_annotations(folder: Path, *, val_split: float = 0.0, masks: bool = False
         name: gathered(images, where=str(lists[name]), class_names=classes, masks=masks)
         for name, images in read.items()
     }
-    return Parts(train=parts[train], val=None if val is None else parts[val], test=parts[test])
+    listed = Parts(train=parts[train], val=None if val is None else parts[val], test=parts[test])
+    return apart(listed, lambda part: part.paths, where=str(home / "ImageSets" / kind))
 
 
 def voc_home(folder: Path) -> Path:

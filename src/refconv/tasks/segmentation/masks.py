@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from refconv.data.images import PathTable, decode, images_below, open_image, reading, sizes_of
+from refconv.data.images import PathTable, apart, decode, images_below, open_image, reading, sizes_of
 from refconv.data.scenes import scenes_folder
 from refconv.data.splits import Parts
 from refconv.data.texts import text_of, there
 from refconv.errors import DataError
+from refconv.paths import path_of
 from refconv.tasks.image_data import CLASSES_FILE, first_words, listed, missing, read_parts
 
 Numbers = NDArray[np.integer]  #: The class of each pixel, [H, W]
@@ -186,9 +187,9 @@ def open_masks(name: str, *, root: str | None = None, val_split: float = 0.0) ->
         return _mask_folders(scenes_folder(name, root), val_split=val_split)
     if not colon or kind not in _LAYOUTS:
         expected = f"scenes, {', '.join(f'{kind}:FOLDER' for kind in _LAYOUTS)}"
-        remedy = f"write masks:{name}" if Path(root or "", name, "masks").is_dir() else None
+        remedy = f"write masks:{name}" if path_of(root, name, "masks").is_dir() else None
         raise DataError("no data for segmentation", where=name, expected=expected, remedy=remedy)
-    folder = Path(root or "", path)
+    folder = path_of(root, path)
     if not folder.is_dir():
         raise missing("folder", "no such folder", where=f"{kind}:{folder}")
     return _LAYOUTS[kind](folder, val_split=val_split)
@@ -261,6 +262,7 @@ def _voc(folder: Path, *, val_split: float) -> MaskSet:
         return MaskedImages(images, masks)
 
     parts = read_parts(names, read, where=lists, val_split=val_split)
+    apart(parts, lambda part: part.images, where=str(lists))
     return MaskSet(str(place), parts, declared_classes(place) or VOC_CLASSES)
 
 
