@@ -272,6 +272,12 @@ def test_a_module_is_improved_on_loaders(base, tmp_path, capsys):
         contenders=("plain", "refocus"), device="cpu", show=False,
     )  # fmt: skip
     assert again.tested == record.tested
+    result = {name: value.clone() for name, value in model.state_dict().items()}
+    twice = refconv.improve(  # with the weights of the result, as where a cell of a notebook is run twice
+        model, *loaders, out=tmp_path / "out", budget="3ep", contenders=("plain", "refocus"), device="cpu", show=False
+    )
+    assert (twice.tested, twice.gain, twice.plan) == (record.tested, record.gain, record.plan)
+    torch.testing.assert_close(dict(model.state_dict()), result, rtol=0, atol=0)
 
 
 def test_loaders_without_items_are_refused(base, tmp_path):

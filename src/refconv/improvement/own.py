@@ -18,11 +18,19 @@ from refconv.improvement.handed_over import MODELS, address
 from refconv.improvement.improving import PLAN_FILE, improve_recipe
 from refconv.improvement.looking import check_place
 from refconv.improvement.record import ImproveRecord
+from refconv.models.model_folder import has_weights
 from refconv.models.run_folder import write_whole, writing
 from refconv.models.weight_files import read_weights
 from refconv.recipe.recipe import Recipe
 
+_BASE = "base.pth"  # the weights that an improvement began with
 _ORDERS = (RandomSampler, SequentialSampler)
+
+
+def _is_of(folder: Path, state: Mapping[str, Tensor]) -> bool:
+    """Say whether weights are those that the improvement in a folder began with, or its result: the call again."""
+    begun, result = folder / _BASE, folder / "model"
+    return _same(read_weights(begun), state) or (has_weights(result) and _same(read_weights(result), state))
 
 
 def _same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
@@ -47,7 +55,8 @@ def improve(
     """Improve a trained classifier on the user's own loaders; see :func:`refconv.improvement.improving.improve_recipe`.
 
     The loaders are taken apart: their datasets, batch size, collate function and workers are used, and the order of the
-    samples is decided here, so that an interrupted call goes on exactly.
+    samples is decided here, so that an interrupted call goes on exactly. The call again after it has finished, with the
+    module that has the result's weights by then, returns the same.
 
     Args:
         model: a trained classifier; its forward takes a batch and returns logits [batch, classes]. It gets the weights
@@ -92,14 +101,14 @@ def improve(
             )  # fmt: skip
     datasets = {name: loader.dataset for name, loader in loaders.items() if loader is not None}
     data = type(train.dataset).__name__
-    weights = folder / "base.pth"
+    weights = folder / _BASE
     HANDED_OVER[data] = {**datasets, "collate": train.collate_fn}
     MODELS[key] = model
     try:
         if (folder / PLAN_FILE).is_file() and not weights.is_file():
             raise RunError("holds an improvement by the command", where=str(folder), remedy="give another folder")
         begun = weights.is_file() and (folder / PLAN_FILE).is_file()
-        if begun and not _same(read_weights(weights), model.state_dict()):
+        if begun and not _is_of(folder, model.state_dict()):
             remedy = "give another folder, or the weights that it was begun with"
             raise RunError("the folder holds an improvement of other weights", where=str(folder), remedy=remedy)
         if not begun:
