@@ -44,6 +44,11 @@ class Statement:
 
 
 DEFAULT = "ImageNet's default"  #: Where nobody says it
+GUESSED = (
+    f"what is {DEFAULT} is a guess that later commands follow: --data, in Python data, chooses it as eval does, "
+    "and --img-size, --crop-pct, --mean, --std and --interpolation, in Python preprocessing, say it"
+)
+"""What is said of a model that is written with such values."""
 
 _IMAGENET = Statement(
     DEFAULT,
@@ -81,6 +86,11 @@ class Preprocessing(Record):
     target_mean: tuple[float, ...] = ()  # of regression, per output: subtracted from targets in training
     target_std: tuple[float, ...] = ()  # by which they are then divided
     sample_rate: int | None = None  # of sounds, in Hz
+
+    @property
+    def guesses(self) -> tuple[str, ...]:
+        """The names of values that nobody said."""
+        return tuple(name for name, source in self.sources.items() if source == DEFAULT)
 
     @property
     def in_chans(self) -> int:

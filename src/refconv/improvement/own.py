@@ -18,10 +18,12 @@ from refconv.improvement.handed_over import MODELS, address
 from refconv.improvement.improving import PLAN_FILE, improve_recipe
 from refconv.improvement.looking import check_place
 from refconv.improvement.record import ImproveRecord
+from refconv.models.builders import LET_IT
 from refconv.models.model_folder import has_weights
 from refconv.models.run_folder import write_whole, writing
 from refconv.models.weight_files import read_weights
 from refconv.recipe.recipe import Recipe
+from refconv.surgery.refocusing import MERGE_FIRST, check_plain, transformed
 
 _BASE = "base.pth"  # the weights that an improvement began with
 _ORDERS = (RandomSampler, SequentialSampler)
@@ -78,10 +80,14 @@ def improve(
         What was found; None after a dry run.
 
     Raises:
+        ModelError: if the model is no module, or is wrapped or refocused.
         SettingError: if a setting is not possible.
         DataError: if a dataset has no length or gives something else than samples and classes.
         RefconvError: as :func:`refconv.improvement.improving.improve_recipe`.
     """
+    check_plain(model, "improve")
+    if (refocused := next((name for name, _, _ in transformed(model)), None)) is not None:
+        raise ModelError("the model is refocused", where=refocused, expected="a plain model", remedy=MERGE_FIRST)
     key, folder = type(model).__name__, Path(out)
     loaders: dict[str, Any] = {"train": train, "val": val, "test": test}
     for name, loader in loaders.items():
@@ -136,8 +142,9 @@ def improve(
     except ModelError as error:
         if error.where != address(key):
             raise
-        remedy = "give a model for the data's classes"
-        raise ModelError(error.what, where=key, expected=error.expected, found=error.found, remedy=remedy) from None
+        ends = (error.remedy or "").startswith(LET_IT)  # there is no builder here
+        helps = "give a model for the data's classes" if ends else error.remedy
+        raise ModelError(error.what, where=key, expected=error.expected, found=error.found, remedy=helps) from None
     finally:
         del MODELS[key], HANDED_OVER[data]
     if record is not None:
