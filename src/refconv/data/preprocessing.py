@@ -112,7 +112,9 @@ class Preprocessing(Record):
             if getattr(self, name) not in known:
                 raise SettingError("unknown", where=name, expected=", ".join(known), found=repr(getattr(self, name)))
         if not 0 < self.crop_pct < _MOST_CROP:  # timm's VOLO has 1.15
-            raise SettingError("out of range", where="crop_pct", expected="more than 0", found=str(self.crop_pct))
+            raise SettingError(
+                "out of range", where="crop_pct", expected=f"between 0 and {_MOST_CROP}", found=str(self.crop_pct)
+            )
         if not all(0 < value < math.inf for value in self.std):
             raise SettingError("not a standard deviation", where="std", expected="more than 0", found=str(self.std))
         if not all(math.isfinite(value) for value in self.mean):

@@ -25,7 +25,7 @@ from refconv.methods.method import parameters_allowed
 from refconv.methods.registry import method_of
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.creation import completed
-from refconv.models.model_folder import has_weights, save_model_folder
+from refconv.models.model_folder import is_model_folder, save_model_folder
 from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, write_whole
 from refconv.models.weight_files import read_weights
@@ -84,7 +84,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
                 stack.enter_context(folder.opened(resume=resume))
         with processes.together():
             checkpoint = _checkpoint(folder, recipe) if resume else None
-            if resume and folder.record_file.is_file() and has_weights(folder.model_folder):  # else finished again
+            if resume and folder.record_file.is_file() and is_model_folder(folder.model_folder):  # else finished again
                 record = RunRecord.of_run(folder)
                 if processes.first:
                     read_weights(folder.model_folder)  # which refuses what was damaged since
