@@ -2,23 +2,30 @@
 
 A digest is SHA-256 over names, values and the bytes of tensors, in their order, and not over the bytes of the file:
 writing the same content in another layout keeps it. It tells damage and mistakes. It does not tell forgery, since
-whoever changes a file can write a new digest.
+whoever changes a file can write a new digest. What is damaged so that it cannot be read at all is said here too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import errno
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from refconv.errors import CheckpointError, RefconvWarning
+from refconv.errors import CheckpointError, RefconvError, RefconvWarning, in_one_line, lacks_memory, said_by
 
 DIGEST = "refconv_digest"  #: The name under which files hold theirs
 DAMAGED = "damaged or changed: its content is not what was written"
 COPY_AGAIN = "copy or download the file again"
 CHANGED = f"{COPY_AGAIN}; if you changed it yourself, leave its {DIGEST} out"
+_ARCHIVE_BEGINS, _ARCHIVE_ENDS = b"PK\x03\x04", b"PK\x05\x06"
+"""Signatures in the ZIP archives that torch.save writes: at the beginning, and in what closes them."""
+
+_ARCHIVE_END = 2**16 + 22  # bytes that what closes an archive takes at most
 
 
 def digest_of(content: Any) -> str:
@@ -63,6 +70,40 @@ def check_digest(content: Mapping[str, Any], where: str, *, ours: bool) -> dict[
         message = f"{where}: written by a version that kept no digest, so that damage cannot be told"
         warnings.warn(message, RefconvWarning, stacklevel=3)
     return rest
+
+
+@contextlib.contextmanager
+def reading_tensors(path: Path, noun: str, *, expected: str, remedy: str = COPY_AGAIN) -> Iterator[None]:
+    """Say in one line that a file of tensors, which ought to be ``noun``, is damaged or cannot be read.
+
+    torch and safetensors speak of the inside of their files instead, which tells users nothing.
+
+    Raises:
+        CheckpointError: in place of whatever they raise; errors of ours pass.
+    """
+    with in_one_line(CheckpointError, "cannot be read", where=str(path), remedy=COPY_AGAIN):
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, RefconvError) or lacks_memory(error):
+                raise
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # of torch, that the end is missing
+                found, advice = said_by(error), "check its permissions and the disk"
+                raise CheckpointError("cannot be read", where=str(path), found=found, remedy=advice) from error
+            what, size = _damage(path, noun)
+            raise CheckpointError(
+                what, where=str(path), expected=expected, found=f"{size:,} bytes", remedy=remedy
+            ) from error
+
+
+def _damage(path: Path, noun: str) -> tuple[str, int]:
+    """Return what is wrong with a file that its reader cannot follow, and how many bytes it has."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        archive = file.read(4) == _ARCHIVE_BEGINS
+        file.seek(max(0, size - _ARCHIVE_END))
+        cut = not size or (archive and _ARCHIVE_ENDS not in file.read())
+    return "damaged: the file is not whole, its end is missing" if cut else f"damaged, not whole, or not {noun}", size
 
 
 def _feed(hashed: Any, value: Any) -> None:

@@ -1,6 +1,7 @@
 """Facts of models: a fingerprint of all that they compute with, and the record of the run that made them."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -50,9 +51,12 @@ def test_a_run_says_how_it_was_trained(tmp_path):
     assert (facts.method, facts.space, facts.training.seed, facts.training.top1) == ("refocus", "kernel", 7, 0.5)
     assert facts.fingerprint == fingerprint(plain)
     (tmp_path / "run/record.json").write_text("{}")
-    with pytest.raises(RunError, match="record.json: cannot read the record of the run") as caught:
-        side_facts(str(tmp_path / "run"), open_model(str(tmp_path / "run")))
-    assert "\n" not in str(caught.value)
+    resumed = f"; remove it and resume: refconv train --resume --out {tmp_path}/run makes it again from the last"
+    for remedy in (resumed, "; without checkpoint.pt nothing brings it back"):
+        with pytest.raises(RunError, match=f"record.json: cannot read the record; .*{re.escape(remedy)}") as caught:
+            side_facts(str(tmp_path / "run"), open_model(str(tmp_path / "run/model")))
+        assert "\n" not in str(caught.value)
+        (tmp_path / "run/checkpoint.pt").unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("prefix", ["", "local-dir:"])

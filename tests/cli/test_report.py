@@ -194,4 +194,5 @@ def test_mistakes_are_one_line(runs, capsys):
     (runs / "refocus/analysis/skeleton.json").write_text("{")
     said = fails(capsys, "refocus/analysis")
     assert "refocus/analysis/skeleton.json: cannot read a record" in said
+    assert "analyse again" in said
     assert main(["report", "refocus", *QUICK]) == 0  # of a run, what is damaged is measured again

@@ -76,7 +76,7 @@ def test_guesses_about_images_are_said_to_be_some(tmp_path):
     given = {"preprocessing": {"img_size": 8}, "model_kwargs": {"channels": [4, 8]}}
     said = str(adopt(model, name, tmp_path / "bare", **given))
     assert "center crop 0.875, mean 0.449, std 0.226 (ImageNet's default)\nwarning  what is ImageNet's default" in said
-    assert "--data chooses it as eval does" in said
+    assert "--data, in Python data, chooses it as eval does" in said
     assert "warning" not in str(adopt(model, name, tmp_path / "with", data="digits", **given))
     every = {"mean": 0.3, "std": 0.4, "crop_pct": 1.0, "interpolation": "bicubic"}
     told = {**given, "preprocessing": {"img_size": 8, **every}}
@@ -145,7 +145,7 @@ def test_what_does_not_fit_is_one_line(tmp_path, weights):
         adopt(file, "test_resnet", tmp_path / "net", task="embedding", class_names=("a", "b"), num_classes=2)
     model = timm.create_model("test_resnet", num_classes=2)
     refconv.refocus(model)
-    with pytest.raises(CheckpointError, match="holds refocused kernels; merge them first: refconv merge"):
+    with pytest.raises(CheckpointError, match=r"holds refocused kernels; merge first: refconv\.merge\(model\)"):
         adopt(model, "test_resnet", tmp_path / "net")
     assert not (tmp_path / "net").exists()
 
@@ -261,3 +261,17 @@ def test_a_damaged_record_is_one_line(tmp_path, weights):
     (tmp_path / "net/adopted.json").write_text("{")
     with pytest.raises(RefconvError, match=r"adopted\.json: damaged or not a record"):
         open_model(str(tmp_path / "net"))
+
+
+def test_refocused_weights_name_the_way_out_of_where_they_are(tmp_path):
+    model = resnet_small(channels=[4, 8])
+    refconv.refocus(model)
+    torch.save(model.state_dict(), tmp_path / "w.pth")
+    name, settings = "refconv.models.networks:resnet_small", {"model_kwargs": {"channels": [4, 8]}}
+    for weights in (model, model.state_dict()):
+        with pytest.raises(CheckpointError, match=r"merge first: refconv\.merge\(model\), or give refconv\.merged"):
+            adopt(weights, name, tmp_path / "net", **settings)
+    with pytest.raises(CheckpointError, match=r"refconv merge w\.pth --model .* -o FOLDER"):
+        adopt(tmp_path / "w.pth", name, tmp_path / "net", **settings)
+    with pytest.raises(CheckpointError, match="weights: no weights; expected a file, a folder, .*, found list"):
+        adopt([1], name, tmp_path / "net", **settings)

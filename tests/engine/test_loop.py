@@ -34,6 +34,7 @@ from refconv.errors import (
 )
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.creation import create_model
+from refconv.models.model_folder import load_model_folder
 from refconv.models.weight_files import read_weights
 from refconv.process.interruption import StoppedError
 from refconv.surgery import plain_state_dict
@@ -273,6 +274,17 @@ def test_a_finished_run_gives_its_record_again(tmp_path):
     before = (tmp_path / "run/metrics.jsonl").read_bytes()
     assert train(recipe(epochs=1), tmp_path / "run", resume=True, show=False) == record
     assert (tmp_path / "run/metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("lost", ["config.json", "model.safetensors"])
+def test_a_finished_run_whose_model_lacks_a_file_writes_it_again(lost, tmp_path):
+    train(recipe(epochs=1), tmp_path / "run", show=False)
+    before = (tmp_path / "run/model" / lost).read_bytes()
+    (tmp_path / "run/model" / lost).unlink()
+    train(recipe(epochs=1), tmp_path / "run", resume=True, show=False)
+    assert load_model_folder(tmp_path / "run/model")
+    if lost == "config.json":
+        assert (tmp_path / "run/model" / lost).read_bytes() == before
 
 
 def test_a_damaged_record_can_be_made_again(tmp_path):

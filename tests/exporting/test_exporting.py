@@ -195,7 +195,7 @@ def test_what_is_exported_is_placed_when_it_was_checked_and_not_before(about, tm
 
 
 def test_a_network_that_cannot_be_traced_is_one_line_and_prints_no_graph(tmp_path, capfd):
-    with pytest.raises(ModelError, match="--format pt2: torch cannot export this network so; found .*") as caught:
+    with pytest.raises(ModelError, match="format pt2: torch cannot export this network so; found .*") as caught:
         refconv.export(lively(Decides()), tmp_path / "a.pt2", preprocessing=INPUT)
     assert str(caught.value).isprintable()
     assert capfd.readouterr() == ("", "")
@@ -412,7 +412,7 @@ def test_given_images_say_the_size_where_nothing_else_does(tmp_path):
         ({"images": IMAGES.numpy()}, r"images: not input of this network; expected a tensor \[batch.*found ndarray"),
         ({"images": IMAGES[:0]}, "images: not input of this network; .*found none"),
         ({"images": [IMAGES.numpy()], "task": "detection"}, "images: .*found list with one of ndarray"),
-        ({"images": torch.tensor([1.0])}, r"images: .*found Tensor with one of shape \[\]"),
+        ({"images": torch.tensor([1.0])}, r"images: .*found shape \[1\]"),
     ],
 )
 def test_what_does_not_fit_the_network_is_one_line(tmp_path, given, message):
@@ -444,3 +444,48 @@ def test_loggers_are_quiet_during_an_export_and_as_before_after_it_fails():
         fail()
     assert during == [logging.CRITICAL] * 2
     assert [logger.level for logger in loggers] == before
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_values_of_preprocessing_that_nobody_said_are_said_to_be_guesses(inside, tmp_path):
+    images, file = torch.randn(2, 3, 12, 16), tmp_path / "a.torchscript"
+    record = refconv.export(lively(Small()), file, images=images, with_preprocessing=inside)
+    assert record.guesses == ("mean", "std", "interpolation", "crop_pct", "crop_mode")
+    assert "\nwarning    mean, std, interpolation, crop_pct, crop_mode: what is ImageNet's default is a gu" in str(
+        record
+    )
+    every = {**INPUT, "interpolation": "bicubic", "crop_mode": "center"}
+    assert "warning" not in str(refconv.export(lively(Small()), file, preprocessing=every, force=True))
+
+
+def refocused():
+    model = lively(Small())
+    refconv.refocus(model)
+    return model
+
+
+def given(**arguments):
+    """Return a call of export as a program makes it, by default of a network with a batch of images."""
+    return {"model": lively(Small()), "out": "a.torchscript", "images": torch.randn(2, 3, 12, 16), **arguments}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (given(images=torch.randn(3, 12, 16)), r"images: without a batch dimension; .* found shape \[3, 12, 16\]; give "
+         r"images\[None\]"),
+        (given(images=torch.randn(3, 12, 16), preprocessing=INPUT), "images: without a batch dimension; "),
+        (given(images=torch.randn(12, 16)), r"images: not input of this network; .* \[batch, .*found shape \[12, 16\]"),
+        (given(model=Small().state_dict()), "cannot export this; expected a torch.nn.Module, found OrderedDict"),
+        (given(model=refocused()), r"refconv\.merge\(model\)"),
+        (given(task="detektion"), "task: unknown task; expected classification, "),
+        (given(out="a.onnx", int8=True), "int8: .*; give --data, in Python data$"),
+        (given(images=None), "in Python preprocessing="),
+        (given(images=None, preprocessing={"input_size": [1, 8, 8]}), "in Python preprocessing="),
+    ],
+)  # fmt: skip
+def test_what_a_program_gives_wrongly_is_said_in_its_words(call, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RefconvError, match=message) as caught:
+        refconv.export(**call)
+    assert "--" not in str(caught.value) or "in Python" in str(caught.value)

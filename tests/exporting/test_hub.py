@@ -290,7 +290,7 @@ def test_a_folder_is_pushed_whole_and_private(tmp_path, capsys, run, hub):
     # A second time, the repository exists.
     assert main([*run[:3], str(tmp_path / "other"), *run[4:], "--push", "me/net"]) == 2
     error = capsys.readouterr().err
-    assert "--push me/net: the repository exists already; give another name, or --force" in error
+    assert "push me/net: the repository exists already; give another name, or --force" in error
     assert error.count("\n") == 1
     assert main([*run, "--push", "me/net", "--force"]) == 0
     assert "hf_secret" not in capsys.readouterr().out
@@ -325,7 +325,7 @@ def test_a_hub_out_of_reach_is_one_line(capsys, run, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     assert main([*run, "--push", "me/net"]) == 2
     error = capsys.readouterr().err
-    assert f"--push me/net: the hub at {address} cannot be reached" in error
+    assert f"push me/net: the hub at {address} cannot be reached" in error
     assert error.count("\n") == 1
 
 
@@ -333,7 +333,7 @@ def test_a_missing_token_is_noticed_before_the_export(tmp_path, capsys, run, mon
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
     assert main([*run, "--push", "me/net"]) == 2
     error = capsys.readouterr().err
-    assert "--push me/net: no token for the hub; log in by hf auth login, or set HF_TOKEN" in error
+    assert "push me/net: no token for the hub; log in by hf auth login, or set HF_TOKEN" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "net").exists()
 

@@ -272,6 +272,31 @@ def test_a_module_is_improved_on_loaders(base, tmp_path, capsys):
         contenders=("plain", "refocus"), device="cpu", show=False,
     )  # fmt: skip
     assert again.tested == record.tested
+    result = {name: value.clone() for name, value in model.state_dict().items()}
+    twice = refconv.improve(  # with the weights of the result, as where a cell of a notebook is run twice
+        model, *loaders, out=tmp_path / "out", budget="3ep", contenders=("plain", "refocus"), device="cpu", show=False
+    )
+    assert (twice.tested, twice.gain, twice.plan) == (record.tested, record.gain, record.plan)
+    torch.testing.assert_close(dict(model.state_dict()), result, rtol=0, atol=0)
+
+
+def test_a_model_that_cannot_be_improved_is_said_in_the_words_of_a_program(base, tmp_path):
+    settings = {"out": tmp_path / "out", "budget": "1ep", "show": False, "device": "cpu", "contenders": ("plain",)}
+    loaders, model = (loader(base, "train"), loader(base, "val")), load_model_folder(base / "model")
+    with pytest.raises(ModelError, match="cannot improve this; expected a torch.nn.Module, found OrderedDict"):
+        refconv.improve(model.state_dict(), *loaders, **settings)
+    with pytest.raises(ModelError, match="cannot improve a model that is wrapped by DataParallel"):
+        refconv.improve(nn.DataParallel(model), *loaders, **settings)
+    refocused = load_model_folder(base / "model")
+    refconv.refocus(refocused)
+    with pytest.raises(ModelError, match=r"the model is refocused; .*merge first: refconv\.merge\(model\)"):
+        refconv.improve(refocused, *loaders, **settings)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    with pytest.raises(ModelError, match="is at chance .*; .*or train it anyway by --no-check, in Python check=False$"):
+        refconv.improve(model, *loaders, **settings)
+    assert not (tmp_path / "out" / "plan.json").exists()
 
 
 def test_loaders_without_items_are_refused(base, tmp_path):

@@ -254,6 +254,10 @@ def test_files_of_masks(tmp_path):
     safetensors.torch.save_file(masks(), tmp_path / "masks.safetensors")
     assert torch.equal(read_masks(tmp_path / "masks.safetensors")["2"], masks()["2"])
     (tmp_path / "other.pth").write_text("no masks")
-    for name in ("other.pth", "none.safetensors"):
-        with pytest.raises(CheckpointError, match=f"{name}: cannot be read; expected a safetensors file of boolean"):
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "masks.safetensors").read_bytes()[:-1])
+    damaged = "damaged, not whole, or not a file of masks"
+    for name, what in (("other.pth", damaged), ("cut.safetensors", damaged), ("mask.safetensors", "no such file")):
+        with pytest.raises(CheckpointError, match=f"{name}: {what}; expected a safetensors file of boolean") as caught:
             read_masks(tmp_path / name)
+        assert "deserializing" not in str(caught.value)
+    assert "did you mean masks.safetensors" in str(caught.value)

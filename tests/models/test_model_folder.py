@@ -1,6 +1,7 @@
 """Model folders load in timm and here, strictly."""
 
 import json
+import re
 import shutil
 import sys
 import textwrap
@@ -153,3 +154,29 @@ def test_load_weights_finds_the_result_of_a_run(tmp_path):
         model = create_model("test_resnet", num_classes=7, in_chans=1)
         load_weights(model, where)
         assert_same_state(model, trained)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"num_classes": -1}, "num_classes: out of range; expected a number from 0 to 10000000, found -1; copy"),
+        ({"num_classes": 10**9}, "num_classes: out of range"),
+        ({"crop_pct": 1e9}, r"pretrained_cfg\.crop_pct: out of range; expected between 0 and 100, found 1000000000"),
+        ({"mean": [float("nan")] * 3}, r"pretrained_cfg\.mean: not a mean; expected finite numbers, found"),
+        ({"std": 0}, r"pretrained_cfg\.std: not a standard deviation; expected more than 0"),
+        ({"input_size": [3, 0, 0]}, r"pretrained_cfg\.input_size: no shape of an input; .*found \[3, 0, 0\]"),
+        ({"interpolation": "smooth"}, r"pretrained_cfg\.interpolation: unknown; expected nearest, "),
+    ],
+)  # fmt: skip
+def test_values_out_of_range_are_refused_with_file_and_key(tmp_path, changed, message):
+    model = timm.create_model("test_resnet", num_classes=7, in_chans=1)
+    save_model_folder(tmp_path / "m", model.state_dict(), name="test_resnet", info=info(), model_kwargs={})
+    file = tmp_path / "m" / "config.json"
+    config = json.loads(file.read_text())
+    del config["refconv_digest"]  # as whoever changes a file is told to
+    part = config if "num_classes" in changed else config["pretrained_cfg"]
+    file.write_text(
+        json.dumps({**config, **changed} if part is config else {**config, "pretrained_cfg": part | changed})
+    )
+    with pytest.raises(CheckpointError, match=f"{re.escape(str(file))}: {message}"):
+        load_model_folder(tmp_path / "m")

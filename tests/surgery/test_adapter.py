@@ -111,7 +111,10 @@ def rewritten(path, tensors=None, **metadata):
             lambda path, t: path.write_bytes(file_bytes(t, {"format": "refconv-adapter", "version": "1"})),
             "lacks sites and rest in its metadata",
         ),
-        (lambda path, t: path.write_bytes(path.read_bytes()[:200]), "not readable as safetensors"),
+        (
+            lambda path, t: path.write_bytes(path.read_bytes()[:200]),
+            "damaged, not whole, or not an adapter; expected a file that save_adapter wrote, found 200 bytes; copy",
+        ),
         (lambda path, t: path.unlink(), "no such file"),
         (
             lambda path, t: rewritten(path, sites=json.dumps({"body.conv": {}})),

@@ -21,7 +21,7 @@ from refconv.analysis.registry import DATA_MEASURES, SHARES, WEIGHT_MEASURES, Fo
 from refconv.analysis.stimuli import CUES
 from refconv.analysis.timing import Budget
 from refconv.engine.run_record import RunRecord, command, hardware, versions
-from refconv.errors import RecordError, RefconvError, RunError, SettingError
+from refconv.errors import RefconvError, SettingError
 from refconv.measures.facts import FACTS_FILE, PairFacts, SideFacts
 from refconv.models.opening import Opened, open_pair
 from refconv.models.run_folder import AGAIN, RunFolder, writing
@@ -310,10 +310,4 @@ def _run_record(reference: str) -> RunRecord | None:
     folder = RunFolder(reference.removeprefix("local-dir:"))
     if folder.path.name == folder.model_folder.name and not folder.record_file.is_file():
         folder = RunFolder(folder.path.parent)
-    file = folder.record_file
-    if not file.is_file():
-        return None
-    try:
-        return RunRecord.read(file)
-    except RecordError as error:
-        raise RunError("cannot read the record of the run", where=str(file), found=error.found) from error
+    return RunRecord.of_run(folder) if folder.record_file.is_file() else None

@@ -6,17 +6,13 @@ Imports nothing heavy: where the analyses are there, a report needs neither torc
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from refconv.errors import RefconvError, RunError
+from refconv.errors import RunError
 from refconv.measures.facts import FACTS_FILE, PairFacts, SideFacts
 from refconv.models.run_folder import RunFolder
-from refconv.named_code import resuming, running
-from refconv.recipe.code import code_of
-from refconv.recipe.recipe import Recipe
 
 ANALYSIS_FOLDER = "analysis"  #: Where the analysis of a run lies, inside the run
 _DEPTH = 3  # of the folders in which runs are looked for, so that a remedy can name one
@@ -47,16 +43,9 @@ def _incomplete(run: RunFolder) -> RunError:
     finished = run.record_file.is_file() or run.model_folder.is_dir()  # the model is written before the record
     what = f"training has finished, but its {lost.name} is missing" if finished else "the run has not finished"
     expected = f"a file {lost.name}"
-    if not run.checkpoint_file.is_file():
-        remedy = f"without {run.checkpoint_file.name} nothing brings it back: train the run again in another folder"
-    elif lost == run.recipe_file:
+    remedy = run.to_finish()
+    if lost == run.recipe_file and run.checkpoint_file.is_file():
         remedy = "the command that trained the run writes it again, with --resume"
-    else:
-        code: Iterable[str] = ()
-        with suppress(RefconvError):  # a damaged recipe is said by the command
-            code = code_of(Recipe.from_toml(run.recipe_file))
-        with running(code):
-            remedy = f"refconv train {resuming()} --out {run.path}"
     return RunError(what, where=str(run.path), expected=expected, remedy=remedy)
 
 

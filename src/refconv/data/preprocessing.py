@@ -44,6 +44,11 @@ class Statement:
 
 
 DEFAULT = "ImageNet's default"  #: Where nobody says it
+GUESSED = (
+    f"what is {DEFAULT} is a guess that later commands follow: --data, in Python data, chooses it as eval does, "
+    "and --img-size, --crop-pct, --mean, --std and --interpolation, in Python preprocessing, say it"
+)
+"""What is said of a model that is written with such values."""
 
 _IMAGENET = Statement(
     DEFAULT,
@@ -83,6 +88,11 @@ class Preprocessing(Record):
     sample_rate: int | None = None  # of sounds, in Hz
 
     @property
+    def guesses(self) -> tuple[str, ...]:
+        """The names of values that nobody said."""
+        return tuple(name for name, source in self.sources.items() if source == DEFAULT)
+
+    @property
     def in_chans(self) -> int:
         """The number of channels."""
         return self.input_size[0]
@@ -102,7 +112,9 @@ class Preprocessing(Record):
             if getattr(self, name) not in known:
                 raise SettingError("unknown", where=name, expected=", ".join(known), found=repr(getattr(self, name)))
         if not 0 < self.crop_pct < _MOST_CROP:  # timm's VOLO has 1.15
-            raise SettingError("out of range", where="crop_pct", expected="more than 0", found=str(self.crop_pct))
+            raise SettingError(
+                "out of range", where="crop_pct", expected=f"between 0 and {_MOST_CROP}", found=str(self.crop_pct)
+            )
         if not all(0 < value < math.inf for value in self.std):
             raise SettingError("not a standard deviation", where="std", expected="more than 0", found=str(self.std))
         if not all(math.isfinite(value) for value in self.mean):

@@ -16,7 +16,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from refconv.data import Data, DataInfo
 from refconv.data.class_names import is_of_imagenet, library_names
-from refconv.data.preprocessing import DEFAULT
+from refconv.data.preprocessing import DEFAULT, GUESSED
 from refconv.engine.run_record import command, versions
 from refconv.errors import CheckpointError, DataError, ModelError, RunError, SettingError, said_by
 from refconv.models.creation import ModelSpec
@@ -32,6 +32,7 @@ from refconv.paths import path_of
 from refconv.recipe.recipe import Recipe
 from refconv.records import Record, parsed_json
 from refconv.surgery import Certificate, in_kernel_space
+from refconv.surgery.refocusing import MERGE_FIRST
 from refconv.task_measures import TASKS, measures_of
 from refconv.tasks.evaluation import Evaluation
 from refconv.tasks.model_data import data_for, preprocessing_of, random_input
@@ -90,10 +91,7 @@ class AdoptRecord(Record):
             f"result   {found}",
         ]
         if self.data is None and DEFAULT in self.preprocessing:
-            chosen = (
-                "--data chooses it as eval does, and --img-size, --crop-pct, --mean, --std and --interpolation say it"
-            )
-            lines.insert(2, f"warning  what is {DEFAULT} there is a guess that later commands follow: {chosen}")
+            lines.insert(2, f"warning  {GUESSED}")
         return "\n".join(lines)
 
 
@@ -138,7 +136,8 @@ def adopt(
     check_model_place(out)
     source, state, digest = _read(weights)
     if in_kernel_space(state):
-        remedy = f"merge them first: refconv merge {source} --model {model} -o FOLDER"
+        command_line = f"merge them first: refconv merge {source} --model {model} -o FOLDER"
+        remedy = command_line if isinstance(weights, (str, Path)) else MERGE_FIRST
         raise CheckpointError("holds refocused kernels", where=source, remedy=remedy)
     named = {"task": task, "model": model, "data": data or _PLACEHOLDER, "data_dir": data_dir}
     recipe = Recipe.from_mapping({**named, **settings, **flags})
@@ -168,12 +167,17 @@ def adopt(
         return record
 
 
+_WEIGHTS = "a file, a folder, a module or a state dict"
+
+
 def _read(weights: Path | str | nn.Module | Mapping[str, Any]) -> tuple[str, Mapping[str, Any], str]:
     """Return what the weights are called, names and tensors, and their SHA-256."""
     if isinstance(weights, (str, Path)):
         file = weights_file(weights)
         return file.name, read_weights(file), hashlib.sha256(file.read_bytes()).hexdigest()
     state = weights.state_dict() if isinstance(weights, nn.Module) else weights
+    if not isinstance(state, Mapping):
+        raise CheckpointError("no weights", where="weights", expected=_WEIGHTS, found=type(weights).__name__)
     content = io.BytesIO()
     torch.save(dict(state), content)
     name = "a module" if isinstance(weights, nn.Module) else "a state dict"
@@ -289,9 +293,9 @@ def _class_names(opened: Opened, task: Task, given: Sequence[str], data: Data | 
     if data is not None and of_data and outputs in {None, len(of_data)}:
         return tuple(of_data), f"named as in the data, in the order of its labels: {_shown(of_data)}"
     if data is not None and outputs is not None and of_data and task.name == "classification":
-        what, remedy = "the data has not a class for each output", "give the names of the classes by --class-names"
+        what, remedy = "the data has not a class for each output", "name them by --class-names, in Python class_names"
         raise DataError(what, where=data.info.name, expected=str(outputs), found=str(len(of_data)), remedy=remedy)
-    return (), "not named: give --class-names, or data whose classes are named"
+    return (), "not named: give --class-names, in Python class_names, or data whose classes are named"
 
 
 def _shown(names: Sequence[str]) -> str:

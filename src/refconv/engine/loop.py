@@ -20,12 +20,12 @@ from refconv.engine.run_record import RunRecord, by_field, command, hardware, ve
 from refconv.engine.setup import Setup, open_setup, thaw
 from refconv.engine.start import evaluate_start, idle_settings, random_bases
 from refconv.engine.stepping import Stepper
-from refconv.errors import RecordError, RunError, printable
+from refconv.errors import printable
 from refconv.methods.method import parameters_allowed
 from refconv.methods.registry import method_of
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.creation import completed
-from refconv.models.model_folder import has_weights, save_model_folder
+from refconv.models.model_folder import is_model_folder, save_model_folder
 from refconv.models.model_input import as_run
 from refconv.models.run_folder import RunFolder, write_whole
 from refconv.models.weight_files import read_weights
@@ -84,8 +84,8 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
                 stack.enter_context(folder.opened(resume=resume))
         with processes.together():
             checkpoint = _checkpoint(folder, recipe) if resume else None
-            if resume and folder.record_file.is_file() and has_weights(folder.model_folder):  # else finished again
-                record = _record(folder)
+            if resume and folder.record_file.is_file() and is_model_folder(folder.model_folder):  # else finished again
+                record = RunRecord.of_run(folder)
                 if processes.first:
                     read_weights(folder.model_folder)  # which refuses what was damaged since
                     _keep_recipe(folder, recipe)
@@ -132,16 +132,6 @@ def _checkpoint(folder: RunFolder, recipe: Recipe) -> Checkpoint:
     checkpoint = Checkpoint.load(folder.checkpoint_file)
     checkpoint.check_recipe(recipe, where=str(folder.path))
     return checkpoint
-
-
-def _record(folder: RunFolder) -> RunRecord:
-    """Read the record of a run that has finished."""
-    try:
-        return RunRecord.read(folder.record_file)
-    except RecordError as error:
-        remedy = "remove it and resume: it is made again from the last checkpoint"
-        where = str(folder.record_file)
-        raise RunError("cannot read the record", where=where, found=error.found, remedy=remedy) from error
 
 
 @contextmanager

@@ -15,7 +15,9 @@ from typing import Any
 import torch
 
 from refconv.data.preprocessing import Preprocessing
+from refconv.errors import RecordError, RunError
 from refconv.models.metadata import versions as versions
+from refconv.models.run_folder import RunFolder
 from refconv.records import Record
 from refconv.surgery import Certificate
 from refconv.task_measures import NUMBER, SHARE, TASKS, Measure, measures_of
@@ -144,6 +146,22 @@ class RunRecord(Measured):
     #: how measures were computed, by name, where a name has several definitions in the field. Records of restoration
     #: without it are of luma
     definitions: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_run(cls, run: RunFolder) -> RunRecord:
+        """Read the record of a run that has finished.
+
+        Raises:
+            RunError: if it is damaged or was changed.
+        """
+        try:
+            return cls.read(run.record_file)
+        except RecordError as error:
+            remedy = run.to_finish()
+            if run.checkpoint_file.is_file():
+                remedy = f"remove it and resume: {remedy} makes it again from the last checkpoint"
+            where, found = str(run.record_file), error.found
+            raise RunError("cannot read the record", where=where, found=found, remedy=remedy) from error
 
     @property
     def val_last(self) -> ValidationPoint | None:

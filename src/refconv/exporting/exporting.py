@@ -14,11 +14,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from refconv.data.preprocessing import Preprocessing
-from refconv.errors import DataError, RefconvError, RunError, SettingError
+from refconv.errors import DataError, ModelError, RefconvError, RunError, SettingError
 from refconv.exporting.checking import TOLERANCE, check_outputs, compared, finite
 from refconv.exporting.config import HUB, ExportConfig
 from refconv.exporting.formats import operations, opset_of, write
-from refconv.exporting.given import check_class_names, checked_preprocessing, size_of_images
+from refconv.exporting.given import batches, check_class_names, checked_preprocessing, size_of_images
 from refconv.exporting.hub import HubConfig, layers, loaded, write_hub_folder
 from refconv.exporting.inputs import Evidence, free_axes, generated, inputs_for, of_another_size, shape_in_words
 from refconv.exporting.network import Deployed, check_exportable, with_other_weights
@@ -35,6 +35,7 @@ from refconv.models.run_folder import AGAIN, held, writing
 from refconv.models.saving import UNCOUNTED
 from refconv.models.sealing import seal
 from refconv.paths import path_of
+from refconv.task_measures import TASKS
 from refconv.tasks.model_data import data_for, preprocessing_of
 from refconv.tasks.registry import task_named
 from refconv.tasks.task import Task
@@ -80,6 +81,10 @@ def export(
         DataError: if the input's size is not known.
         RunError: if the file exists already.
     """
+    if not isinstance(model, nn.Module):
+        raise ModelError("cannot export this", expected="a torch.nn.Module", found=type(model).__name__)
+    if task not in TASKS:
+        raise SettingError("unknown task", where="task", expected=", ".join(TASKS), found=repr(task))
     options, hub = _split(options)
     config = ExportConfig.for_file(out := path_of(out), format=format, **options)
     stated = of_model(model, by="the model")
@@ -173,10 +178,11 @@ def _as_file(opened: Opened, out: Path, config: ExportConfig, evidence: Evidence
         shape = list(prepares.input_size)
         raise SettingError("is for images", where="with_preprocessing", found=f"samples of shape {shape}")
     calibrating = _calibration(opened, evidence) if config.int8 else None
-    inputs, checked_on = inputs_for(opened, task, preprocessing, prepares, evidence, any_size=config.dynamic_size)
     example = generated(task, preprocessing, prepares)
     exact = Deployed(opened.model, task, prepares, softmax=config.softmax)
-    exact.look_at(example)
+    with batches(evidence.samples, opened.model):
+        inputs, checked_on = inputs_for(opened, task, preprocessing, prepares, evidence, any_size=config.dynamic_size)
+        exact.look_at(example)
     check_outputs(exact, inputs)
     check_class_names(_given_names(opened), _outputs(opened, exact), task)
     said = _said(opened, preprocessing, config, exact)
@@ -208,6 +214,7 @@ def _as_file(opened: Opened, out: Path, config: ExportConfig, evidence: Evidence
         samples=len(inputs) if task.takes_lists else len(inputs[0]), largest_difference=finite(found.difference),
         relative_difference=finite(found.relative), tolerance=TOLERANCE.get(precision),
         top1_agreement=found.top1_agreement, unlike=found.unlike, accuracy=accuracy,
+        guesses=_guesses(preprocessing, evidence),
     )  # fmt: skip
 
 
@@ -225,9 +232,10 @@ def _as_hub_folder(opened: Opened, out: Path, config: ExportConfig, evidence: Ev
     """Write a folder for a hub, load it as its users do, compare, and push it if it computes the same."""
     task = task_named(opened.task)
     evidence, preprocessing = _exportable(opened, task, config, evidence)
-    inputs, checked_on = inputs_for(opened, task, preprocessing, None, evidence)
     exact = Deployed(opened.model, task, None)
-    exact.look_at(generated(task, preprocessing, None))
+    with batches(evidence.samples, opened.model):
+        inputs, checked_on = inputs_for(opened, task, preprocessing, None, evidence)
+        exact.look_at(generated(task, preprocessing, None))
     check_outputs(exact, inputs)
     check_class_names(_given_names(opened), _outputs(opened, exact), task)
     opened = hub.named(_counted(opened, exact, task))
@@ -245,7 +253,7 @@ def _as_hub_folder(opened: Opened, out: Path, config: ExportConfig, evidence: Ev
             unrefocused=layers(opened.model), checked_on=checked_on,
             samples=len(inputs) if task.takes_lists else len(inputs[0]), largest_difference=finite(found.difference),
             relative_difference=finite(found.relative), tolerance=TOLERANCE["float32"],
-            top1_agreement=found.top1_agreement, unlike=found.unlike,
+            top1_agreement=found.top1_agreement, unlike=found.unlike, guesses=_guesses(preprocessing, evidence),
         )  # fmt: skip
         if not record.holds:  # nobody is to load it for the network
             shutil.rmtree(folder)
@@ -322,7 +330,7 @@ def _calibration(opened: Opened, evidence: Evidence) -> tuple[str, str | None]:
     name = evidence.data or (None if recipe is None else recipe.data)
     if name is None:
         what = "quantisation is calibrated on training images, and no data are recorded with the model"
-        raise DataError(what, where="int8", remedy="give --data")
+        raise DataError(what, where="int8", remedy="give --data, in Python data")
     return name, evidence.data_dir or (recipe.data_dir if recipe is not None and recipe.data == name else None)
 
 
@@ -353,6 +361,11 @@ def _said(opened: Opened, preprocessing: Preprocessing, config: ExportConfig, ne
         preprocessing_inside=config.with_preprocessing,
         outputs=network.names,
     )
+
+
+def _guesses(preprocessing: Preprocessing, evidence: Evidence) -> tuple[str, ...]:
+    """Return the values of preprocessing that neither the model nor the user nor data that were named say."""
+    return preprocessing.guesses if evidence.found is None else ()
 
 
 def _left_outside(task: Task, preprocessing: Preprocessing, prepares: Preprocessing | None) -> str:

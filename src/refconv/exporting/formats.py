@@ -46,10 +46,10 @@ def write(
             raise
         others = [name for name in FORMATS if name != config.format]
         found = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:300]}"
-        what, remedy = "torch cannot export this network so", f"try --format {' or '.join(others)}"
+        what, remedy = "torch cannot export this network so", f"try the format {' or '.join(others)}"
         if config.dynamic_size and config.format != "torchscript":
-            remedy = "leave out --dynamic-size: the network may take one size only; or try --format torchscript"
-        raise ModelError(what, where=f"--format {config.format}", found=found, remedy=remedy) from error
+            remedy = "leave out dynamic_size: the network may take one size only; or try the format torchscript"
+        raise ModelError(what, where=f"format {config.format}", found=found, remedy=remedy) from error
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def _write_pt2(
 ) -> None:
     if network.takes_lists:
         what = "torch.export does not follow a number of boxes that depends on the image"
-        raise ModelError(what, where="--format pt2", remedy="take onnx, torchscript or openvino")
+        raise ModelError(what, where="format pt2", remedy="take onnx, torchscript or openvino")
     torch.export.save(_program(network, example, free), path, extra_files={KEY: json.dumps(said)})
 
 

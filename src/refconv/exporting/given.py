@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from refconv.data.preprocessing import BESIDE_TIMM, Preprocessing, Statement
-from refconv.errors import SettingError, did_you_mean
+from refconv.errors import ModelError, SettingError, did_you_mean
 from refconv.models.saving import UNCOUNTED
 from refconv.tasks.task import Task
 
@@ -59,12 +61,34 @@ def size_of_images(images: Any, *, takes_lists: bool) -> tuple[Statement, ...]:
     if not len(images) or strange is not None:
         kind = f"shape {list(strange.shape)}" if isinstance(strange, Tensor) else type(strange).__name__
         found = f"{found} with one of {kind}" if len(images) else "none"
+        found = f"shape {list(images.shape)}" if isinstance(images, Tensor) and len(images) else found
         raise SettingError("not input of this network", where="images", expected=expected, found=found)
     kinds = {str(image.dtype).removeprefix("torch.") for image in images if not image.is_floating_point()}
     if kinds:
         expected, remedy = "floating-point numbers, prepared as the network takes them", "scale and normalise them"
         raise SettingError("not prepared", where="images", expected=expected, found=", ".join(kinds), remedy=remedy)
     return (Statement("size of the given images", {"input_size": tuple(images[0].shape)}),)
+
+
+@contextlib.contextmanager
+def batches(images: Any, model: nn.Module) -> Iterator[None]:
+    """Say of a tensor that a network does not take that its batch dimension is missing, where it looks like one sample.
+
+    It has as many axes as a sample of the network's first convolution then, and its channels.
+
+    Raises:
+        SettingError: in place of what is raised inside.
+    """
+    try:
+        yield
+    except (ModelError, SettingError) as error:
+        first = next((module for module in model.modules() if isinstance(module, _ConvNd)), None)
+        shape = tuple(images.shape) if isinstance(images, Tensor) else ()
+        if first is None or len(shape) != len(first.kernel_size) + 1 or shape[0] != first.in_channels:
+            raise
+        expected, found = "a tensor [batch, channels, ...]", f"shape {list(shape)}"
+        what, remedy = "without a batch dimension", "give images[None], a batch of one"
+        raise SettingError(what, where="images", expected=expected, found=found, remedy=remedy) from error
 
 
 def check_size(images: Sequence[Tensor] | Tensor, used: Preprocessing, *, any_size: bool) -> None:

@@ -90,7 +90,7 @@ def write_hub_folder(opened: Opened, out: Path, used: Preprocessing, config: Hub
             "timm and transformers give RGB, and the network takes BGR",
             "export it as onnx with preprocessing",
         )
-        raise ModelError(what, where="--format hub", found=opened.name, remedy=remedy)
+        raise ModelError(what, where="format hub", found=opened.name, remedy=remedy)
     located = opened.located
     folder = located.path if located is not None and located.kind == "folder" else None
     results, proof = results_of(located), "" if folder is None else certificate_of(folder)

@@ -35,5 +35,6 @@ def warn_unless_known(identifier: str) -> None:
     """
     if identifier not in LICENCES:
         what = "no identifier that the hub is known to have"
-        remedy = did_you_mean(identifier, LICENCES) or "give other, with --license-name and --license-link"
+        other = "give other, with --license-name and --license-link, in Python license_name and license_link"
+        remedy = did_you_mean(identifier, LICENCES) or other
         warnings.warn(str(RefconvError(what, where="license", found=identifier, remedy=remedy)), RefconvWarning, 3)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from refconv.data.preprocessing import Preprocessing
 from refconv.errors import ModelError, SettingError, lacks_memory
 from refconv.exporting.config import ExportConfig
-from refconv.surgery.refocusing import transformed
+from refconv.surgery.refocusing import MERGE_FIRST, transformed
 from refconv.tasks.task import Task
 
 INPUT = "images"
@@ -71,7 +71,8 @@ class Deployed(nn.Module):
             if lacks_memory(error):
                 raise
             found = f"{type(error).__name__}: {error}"
-            what, remedy = "the network does not take such input", "give --img-size, in Python preprocessing"
+            what = "the network does not take such input"
+            remedy = "give --img-size, in Python preprocessing={'img_size': 224}"
             shape = f"input of shape {list(example.shape)}"
             where = type(self.model).__name__
             raise ModelError(what, where=where, expected=shape, found=found, remedy=remedy) from error
@@ -81,7 +82,7 @@ def check_exportable(model: nn.Module, task: Task, config: ExportConfig) -> None
     """Refuse a refocused model, and options that the task has no use for."""
     layer = next((name for name, _, _ in transformed(model)), None)
     if layer is not None:
-        remedy = "merge(model) first, or export refconv.merged(model); a run: refconv merge RUN -o FOLDER"
+        remedy = f"{MERGE_FIRST}; a run: refconv merge RUN -o FOLDER"
         raise ModelError("the model is refocused", where=layer, expected="a merged model", remedy=remedy)
     if config.softmax and not task.takes_softmax:
         found = f"{task.name} gives {', '.join(task.output_names)}"

@@ -60,17 +60,17 @@ def push(folder: Path, repository: str, *, private: bool, force: bool) -> str:
 
 
 def _without_token(repository: str) -> RunError:
-    return RunError("no token for the hub", where=f"--push {repository}", remedy=_LOG_IN)
+    return RunError("no token for the hub", where=f"push {repository}", remedy=_LOG_IN)
 
 
 def _exists(repository: str) -> RunError:
-    what, remedy = "the repository exists already", "give another name, or --force to add a commit to it"
-    return RunError(what, where=f"--push {repository}", remedy=remedy)
+    remedy = "give another name, or --force to add a commit to it, in Python force=True"
+    return RunError("the repository exists already", where=f"push {repository}", remedy=remedy)
 
 
 @contextmanager
 def _explained(hub: Any, repository: str, endpoint: str) -> Iterator[None]:
-    where = f"--push {repository}"
+    where = f"push {repository}"
     try:
         yield
     except RefconvError:

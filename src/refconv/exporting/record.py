@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from refconv.data.preprocessing import GUESSED
 from refconv.records import Record
 from refconv.task_measures import measures_of
 
@@ -68,6 +69,7 @@ class ExportRecord(Record):
     top1_agreement: float | None  #: share of samples, or of pixels, with the same largest logit
     unlike: tuple[str, ...] = ()  #: outputs whose place, shape or kind differs
     accuracy: Accuracy | None = None  #: of a quantised file
+    guesses: tuple[str, ...] = ()  #: values of the preprocessing that nobody said
     pushed_to: str = ""  #: address on the hub that a folder was sent to
 
     @property
@@ -107,6 +109,7 @@ class ExportRecord(Record):
         lines = [
             f"{self.file}: {self.architecture} as {self.format}, {self.precision}{opset}, {self.bytes / 2**20:.2f} MB",
             f"images     {self.takes}; {self.left_outside}",
+            *([f"warning    {', '.join(self.guesses)}: {GUESSED}"] if self.guesses else []),
             f"outputs    {', '.join(self.gives)}",
             f"{noun:<10} {count}, {graph} the unrefocused network{': ' + ', '.join(apart) if apart else ''}",
             f"checked    in {self.runtime}, on {self.checked_on}",

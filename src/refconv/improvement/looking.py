@@ -92,7 +92,8 @@ def check_base(setup: Setup, base: Score, say: Callable[[str], None], *, check: 
             warning.removeprefix("warning: ").partition(": check")[0],
             where=setup.recipe.model,
             expected="a trained network that knows these classes",
-            remedy="check class names and preprocessing with refconv eval, or give --no-check to train it anyway",
+            remedy="check class names and preprocessing with refconv eval, or train it anyway by --no-check, in Python "
+            "check=False",
         )
     if warning is not None:
         say(warning)
@@ -237,7 +238,7 @@ def _bytes_of(content: object) -> bytes:
 def check_place(out: Path) -> None:
     """Check, before anything is trained, that the result can be written."""
     if out.exists() and not out.is_dir():
-        raise RunError("a file is there", where=str(out), expected="a folder", remedy="give another --out")
+        raise RunError("a file is there", where=str(out), expected="a folder", remedy="give another folder")
     RunFolder(out).refuse_run()
     check_model_place(out / "model")
 
@@ -301,7 +302,7 @@ def kept_plan(path: Path, setup: Setup, recipe: Recipe, config: ImproveConfig) -
         before = Recipe.from_mapping(known.recipe)
     except (OSError, ValueError, TypeError) as error:
         raise RunError(
-            "cannot read the plan", where=str(path), found=str(error), remedy="give another --out"
+            "cannot read the plan", where=str(path), found=str(error), remedy="give another folder"
         ) from error
     was, now = _wanted(before, known), _wanted(recipe, config)
     names = [
@@ -314,13 +315,13 @@ def kept_plan(path: Path, setup: Setup, recipe: Recipe, config: ImproveConfig) -
             where=str(path.parent),
             expected=", ".join(f"{name}={was[name]}" for name in names),
             found=", ".join(f"{name}={now[name]}" for name in names),
-            remedy="give another --out, or remove the folder",
+            remedy="give another folder, or remove the folder",
         )
     if known.fingerprint != fingerprint(setup):
         raise RunError(
             "the folder holds an improvement of other weights or on other data",
             where=str(path.parent),
-            remedy="give another --out, or remove the folder",
+            remedy="give another folder, or remove the folder",
         )
     return known
 

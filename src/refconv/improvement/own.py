@@ -18,12 +18,22 @@ from refconv.improvement.handed_over import MODELS, address
 from refconv.improvement.improving import PLAN_FILE, improve_recipe
 from refconv.improvement.looking import check_place
 from refconv.improvement.record import ImproveRecord
+from refconv.models.builders import LET_IT
+from refconv.models.model_folder import has_weights
 from refconv.models.run_folder import write_whole, writing
 from refconv.models.weight_files import read_weights
 from refconv.paths import path_of
 from refconv.recipe.recipe import Recipe
+from refconv.surgery.refocusing import MERGE_FIRST, check_plain, transformed
 
+_BASE = "base.pth"  # the weights that an improvement began with
 _ORDERS = (RandomSampler, SequentialSampler)
+
+
+def _is_of(folder: Path, state: Mapping[str, Tensor]) -> bool:
+    """Say whether weights are those that the improvement in a folder began with, or its result: the call again."""
+    begun, result = folder / _BASE, folder / "model"
+    return _same(read_weights(begun), state) or (has_weights(result) and _same(read_weights(result), state))
 
 
 def _same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
@@ -48,7 +58,8 @@ def improve(
     """Improve a trained classifier on the user's own loaders; see :func:`refconv.improvement.improving.improve_recipe`.
 
     The loaders are taken apart: their datasets, batch size, collate function and workers are used, and the order of the
-    samples is decided here, so that an interrupted call goes on exactly.
+    samples is decided here, so that an interrupted call goes on exactly. The call again after it has finished, with the
+    module that has the result's weights by then, returns the same.
 
     Args:
         model: a trained classifier; its forward takes a batch and returns logits [batch, classes]. It gets the weights
@@ -70,10 +81,14 @@ def improve(
         What was found; None after a dry run.
 
     Raises:
+        ModelError: if the model is no module, or is wrapped or refocused.
         SettingError: if a setting is not possible.
         DataError: if a dataset has no length or gives something else than samples and classes.
         RefconvError: as :func:`refconv.improvement.improving.improve_recipe`.
     """
+    check_plain(model, "improve")
+    if (refocused := next((name for name, _, _ in transformed(model)), None)) is not None:
+        raise ModelError("the model is refocused", where=refocused, expected="a plain model", remedy=MERGE_FIRST)
     key, folder = type(model).__name__, path_of(out)
     loaders: dict[str, Any] = {"train": train, "val": val, "test": test}
     for name, loader in loaders.items():
@@ -93,14 +108,14 @@ def improve(
             )  # fmt: skip
     datasets = {name: loader.dataset for name, loader in loaders.items() if loader is not None}
     data = type(train.dataset).__name__
-    weights = folder / "base.pth"
+    weights = folder / _BASE
     HANDED_OVER[data] = {**datasets, "collate": train.collate_fn}
     MODELS[key] = model
     try:
         if (folder / PLAN_FILE).is_file() and not weights.is_file():
             raise RunError("holds an improvement by the command", where=str(folder), remedy="give another folder")
         begun = weights.is_file() and (folder / PLAN_FILE).is_file()
-        if begun and not _same(read_weights(weights), model.state_dict()):
+        if begun and not _is_of(folder, model.state_dict()):
             remedy = "give another folder, or the weights that it was begun with"
             raise RunError("the folder holds an improvement of other weights", where=str(folder), remedy=remedy)
         if not begun:
@@ -128,8 +143,9 @@ def improve(
     except ModelError as error:
         if error.where != address(key):
             raise
-        remedy = "give a model for the data's classes"
-        raise ModelError(error.what, where=key, expected=error.expected, found=error.found, remedy=remedy) from None
+        ends = (error.remedy or "").startswith(LET_IT)  # there is no builder here
+        helps = "give a model for the data's classes" if ends else error.remedy
+        raise ModelError(error.what, where=key, expected=error.expected, found=error.found, remedy=helps) from None
     finally:
         del MODELS[key], HANDED_OVER[data]
     if record is not None:

@@ -15,7 +15,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from refconv.errors import CheckpointError, LayerError, SettingError, did_you_mean, in_one_line
+from refconv.digests import reading_tensors
+from refconv.errors import CheckpointError, LayerError, SettingError, did_you_mean, names_beside
 from refconv.layers.find import Layer
 from refconv.layers.stored import KERNEL
 from refconv.paths import path_of
@@ -30,9 +31,12 @@ def read_masks(path: Path | str) -> dict[str, Tensor]:
     Raises:
         CheckpointError: if it cannot be read.
     """
-    expected = "a safetensors file of boolean masks by the names of layers"
-    with in_one_line(CheckpointError, "cannot be read", where=str(path), expected=expected):
-        masks: dict[str, Tensor] = safetensors.torch.load_file(path_of(path))
+    path, expected = path_of(path), "a safetensors file of boolean masks by the names of layers"
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "no such file"
+        raise CheckpointError(what, where=str(path), expected=expected, remedy=names_beside(path))
+    with reading_tensors(path, "a file of masks", expected=expected):
+        masks: dict[str, Tensor] = safetensors.torch.load_file(path)
     return masks
 
 

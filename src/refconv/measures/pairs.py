@@ -13,6 +13,7 @@ from refconv.records import Record
 
 Role = Literal["before"] | int  #: A model of a page: the shared start, or the result of pair 0, 1 and so on
 BEFORE = "before"  #: What the shared start is called
+ANALYSE_AGAIN = "analyse again by this version"  #: The remedy for records that cannot be read
 
 RECORDS = {
     "redundancy": "redundancy.Redundancy",
@@ -123,8 +124,7 @@ def read_json(kind: type[Record], found: Any, where: str) -> Any:
     try:
         return kind.from_dict(found)
     except (ValueError, TypeError) as error:
-        remedy = "analyse again by this version"
-        raise RunError("cannot read a record", where=where, found=str(error), remedy=remedy) from error
+        raise RunError("cannot read a record", where=where, found=str(error), remedy=ANALYSE_AGAIN) from error
 
 
 @dataclass(frozen=True)

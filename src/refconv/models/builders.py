@@ -48,6 +48,8 @@ _WITH_WEIGHTS = {
 }
 """Arguments that torchvision's builders set where they load weights: their first layers expect other values."""
 
+LET_IT = "let the builder take the argument"  #: How the remedy for networks of other classes or channels begins
+
 
 def build(
     name: str,
@@ -260,7 +262,7 @@ def _check_ends(model: nn.Module, arguments: Mapping[str, Any], asked_by: Mappin
     for key, words, found in ends:
         expected = arguments.get(key)
         if expected is not None and found is not None and found != expected:
-            what, remedy = f"the network has a different number of {words}", f"let the builder take the argument {key}"
+            what, remedy = f"the network has a different number of {words}", f"{LET_IT} {key}"
             wanted = f"{expected}, as {asked_by[key]} has" if key in asked_by else f"{key} = {expected}"
             if key == "in_chans" or found > expected:  # data may be read with other channels, and leave outputs unused
                 remedy += f", or in training give --{key.replace('_', '-')} {found}"

@@ -82,7 +82,7 @@ def needs(package: str, extra: str) -> Any:
         return importlib.import_module(package)
     except ImportError as error:
         what, remedy = "needs a package that is not installed", f"pip install 'refconv[{extra}]'"
-        raise SettingError(what, where=f"--format {extra}", expected=package, remedy=remedy) from error
+        raise SettingError(what, where=f"format {extra}", expected=package, remedy=remedy) from error
 
 
 def onnx_session(path: Path, threads: int | None = None) -> Any:

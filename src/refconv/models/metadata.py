@@ -98,7 +98,7 @@ def certificate_of(folder: Path) -> str:
 
     It is empty without one.
     """
-    if said := _said_by_weights(folder).get("certificate"):
+    if said := said_by_weights(folder).get("certificate"):
         return said
     for name in _RECORDS:
         with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -108,7 +108,7 @@ def certificate_of(folder: Path) -> str:
     return ""
 
 
-def _said_by_weights(folder: Path) -> dict[str, str]:
+def said_by_weights(folder: Path) -> dict[str, str]:
     """Return what the weights of a model folder say about themselves; nothing where they are no safetensors."""
     try:
         with safetensors.safe_open(folder / "model.safetensors", framework="pt") as file:

@@ -19,13 +19,20 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from refconv.data.preprocessing import BESIDE_TIMM
+from refconv.data.preprocessing import BESIDE_TIMM, MOST_OUTPUTS, Preprocessing, resolve
 from refconv.digests import COPY_AGAIN, DIGEST, check_digest, with_digest
-from refconv.errors import CheckpointError, ModelError, RunError, said_by
+from refconv.errors import CheckpointError, ModelError, RunError, SettingError, said_by
 from refconv.models.builders import arguments_with_weights, build, hub_config, is_timm
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.exported import SUFFIXES
-from refconv.models.metadata import ADOPTED, InputSettings, certificate_hash, described, recorded_recipe
+from refconv.models.metadata import (
+    ADOPTED,
+    InputSettings,
+    certificate_hash,
+    described,
+    recorded_recipe,
+    said_by_weights,
+)
 from refconv.models.run_folder import RunFolder, writing
 from refconv.models.weight_files import VERSIONS, WEIGHT_FILES, is_run_checkpoint, missing, read_weights
 from refconv.models.weights import load_state
@@ -130,9 +137,11 @@ def check_model_place(folder: Path) -> None:
 
 
 def _holds_rests(folder: Path) -> bool:
-    """Say whether a folder holds nothing, or only a configuration that was written here and whose weights are gone."""
+    """Say whether a folder holds nothing, or, of a model written here, the configuration or the weights alone."""
     names = [entry.name for entry in folder.iterdir()]
-    return not names or (names == [CONFIG_FILE] and DIGEST in (folder / CONFIG_FILE).read_text("utf-8", "replace"))
+    if names == [CONFIG_FILE]:
+        return DIGEST in (folder / CONFIG_FILE).read_text("utf-8", "replace")
+    return not names or (names == [WEIGHT_FILES[0]] and DIGEST in said_by_weights(folder))
 
 
 def load_model_folder(folder: Path | str) -> nn.Module:
@@ -189,7 +198,30 @@ def read_config(folder: Path | str) -> dict[str, Any]:
     if found.get("task", TASKS[0]) not in TASKS:
         where, expected = f"{path}: task", ", ".join(TASKS)
         raise CheckpointError("unknown task", where=where, expected=expected, found=repr(found["task"]))
+    _check_values(found, path)
     return found
+
+
+def _check_values(config: Mapping[str, Any], path: Path) -> None:
+    """Refuse values of a configuration that are impossible, naming file and key; what it does not say is left out."""
+    cfg: Mapping[str, Any] = config.get("pretrained_cfg") or {}
+    for where, part in (("num_classes", config), ("pretrained_cfg.num_classes", cfg)):
+        number = part.get("num_classes") or 0
+        if not 0 <= number <= MOST_OUTPUTS:
+            expected, found = f"a number from 0 to {MOST_OUTPUTS}", str(number)
+            raise CheckpointError(
+                "out of range", where=f"{path}: {where}", expected=expected, found=found, remedy=COPY_AGAIN
+            )
+    usual = resolve((), in_chans=3).to_dict()
+    said = {name: cfg[name] for name in usual.keys() - {"color_mode", "sources"} if cfg.get(name) is not None}
+    said |= {name: (said[name],) for name in ("mean", "std") if isinstance(said.get(name), (int, float))}
+    try:
+        Preprocessing(**{**usual, **said}).check(where="input_size")
+    except SettingError as error:
+        where = f"{path}: pretrained_cfg.{error.where}"
+        raise CheckpointError(
+            error.what, where=where, expected=error.expected, found=error.found, remedy=COPY_AGAIN
+        ) from error
 
 
 def architecture_of(name: str) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 
 from refconv.errors import CheckpointError, RefconvError, RunError, said_by
-from refconv.named_code import check_trusted, resuming
+from refconv.named_code import check_trusted, resuming, running
 from refconv.paths import path_of
 from refconv.process.shortage import remedy_for
 from refconv.recipe.code import code_of
@@ -133,6 +133,16 @@ class RunFolder:
             what = "a run whose recipe is missing"
             raise RunError(what, where=str(self.path), expected=expected, remedy=f"{remedy}--resume")
         return self.recipe_file
+
+    def to_finish(self) -> str:
+        """Return, as a remedy, the command that writes record and model again from the last checkpoint."""
+        if not self.checkpoint_file.is_file():
+            return f"without {self.checkpoint_file.name} nothing brings it back: train the run again in another folder"
+        code: Iterable[str] = ()
+        with suppress(RefconvError):  # a damaged recipe is said by the command
+            code = code_of(Recipe.from_toml(self.recipe_file))
+        with running(code):
+            return f"refconv train {resuming()} --out {self.path}"
 
     def recipe(self) -> Recipe:
         """Read the recipe of the run, which names no code that the user does not know."""

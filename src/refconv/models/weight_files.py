@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import io
 import pickle
 import re
@@ -18,16 +17,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from refconv.digests import COPY_AGAIN, DIGEST, check_digest, digest_of
-from refconv.errors import (
-    CheckpointError,
-    RefconvError,
-    RefconvWarning,
-    in_one_line,
-    lacks_memory,
-    names_beside,
-    said_by,
-)
+from refconv.digests import COPY_AGAIN, DIGEST, check_digest, digest_of, reading_tensors
+from refconv.errors import CheckpointError, RefconvWarning, names_beside
 from refconv.paths import path_of
 from refconv.records import conformed, parsed_json
 from refconv.surgery import check_tensors, metadata_of, renamed, with_metadata
@@ -54,10 +45,6 @@ _COUNTER, _EXTRA = "n_averaged", "_extra_state"
 
 _DEEPEST = 64  # levels of mappings and lists inside of one another
 _NO_WEIGHTS = "not a file of weights"
-_ARCHIVE_BEGINS, _ARCHIVE_ENDS = b"PK\x03\x04", b"PK\x05\x06"
-"""Signatures in the ZIP archives that torch.save writes: at the beginning, and in what closes them."""
-
-_ARCHIVE_END = 2**16 + 22  # bytes that what closes an archive takes at most
 _WHOLE = "a whole file written by torch.save, or .safetensors"
 _SAVE_ALONE = "save the state dict alone: torch.save(model.state_dict(), FILE)"
 
@@ -126,18 +113,12 @@ def read_checkpoint_file(path: Path, *, snapshot: bool = False) -> dict[str, Any
 
     ``snapshot`` says that a run of refconv wrote the file to its snapshots.
     """
-    with in_one_line(CheckpointError, "cannot be read", where=str(path), remedy=COPY_AGAIN):
+    remedy = f"{COPY_AGAIN}; a run whose only checkpoint it is has to start anew"
+    with reading_tensors(path, "a checkpoint", expected=_WHOLE, remedy=remedy):
         try:
             content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled(path)
         except pickle.UnpicklingError as error:
             raise CheckpointError(**_why_refused(error), where=str(path)) from error
-        except Exception as error:  # torch and safetensors speak of the inside of their archives
-            if isinstance(error, RefconvError) or lacks_memory(error):
-                raise
-            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # of torch, that the end is missing
-                remedy = "check its permissions and the disk"
-                raise CheckpointError("cannot be read", where=str(path), found=said_by(error), remedy=remedy) from error
-            raise _damaged(path) from error
     if path.suffix == ".safetensors":
         return cast(dict[str, Any], content)
     _check_plain(content, str(path))
@@ -148,18 +129,6 @@ def read_checkpoint_file(path: Path, *, snapshot: bool = False) -> dict[str, Any
         return check_digest(content, str(path), ours=True)
     _check_snapshot(content, str(path), ours=snapshot)
     return content if isinstance(content, dict) else dict(content)
-
-
-def _damaged(path: Path) -> CheckpointError:
-    """Return the error of a file that its reader cannot follow."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        archive = file.read(4) == _ARCHIVE_BEGINS
-        file.seek(max(0, size - _ARCHIVE_END))
-        cut = not size or (archive and _ARCHIVE_ENDS not in file.read())
-    what = "damaged: the file is not whole, its end is missing" if cut else "damaged, not whole, or not a checkpoint"
-    remedy = f"{COPY_AGAIN}; a run whose only checkpoint it is has to start anew"
-    return CheckpointError(what, where=str(path), expected=_WHOLE, found=f"{size:,} bytes", remedy=remedy)
 
 
 def snapshot_bytes(state: Mapping[str, Any]) -> bytes:

@@ -12,7 +12,7 @@ from refconv.errors import RunError, in_one_line, said_by
 from refconv.measures.facts import FACTS_FILE, PairFacts
 from refconv.measures.judging import Judgement
 from refconv.measures.numbers import count
-from refconv.measures.pairs import RECORDS, ModelPair, measure_of, read_json, read_record
+from refconv.measures.pairs import ANALYSE_AGAIN, RECORDS, ModelPair, measure_of, read_json, read_record
 from refconv.measures.verdicts import NOTE, weighed
 from refconv.paths import path_of
 from refconv.process.shortage import remedy_for
@@ -56,7 +56,8 @@ def _read(path: Path) -> Any:
     try:
         return content_of(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunError("cannot read a record", where=str(path), found=said_by(error)) from error
+        found = said_by(error)
+        raise RunError("cannot read a record", where=str(path), found=found, remedy=ANALYSE_AGAIN) from error
 
 
 def numbered(pairs: Sequence[ModelPair]) -> list[ModelPair]:
@@ -133,9 +134,9 @@ def write_report(
     facts = pairs[0].facts
     model = facts.model.rpartition(":")[2]
     # Numbers of one record that contradict one another are found where they are drawn.
-    names, remedy = " and ".join(pair.name for pair in pairs), "analyse again by this version"
+    names = " and ".join(pair.name for pair in pairs)
     what = "the numbers of an analysis contradict one another"
-    with in_one_line(RunError, what, where=names, remedy=remedy, errors=_CONTRADICTION):
+    with in_one_line(RunError, what, where=names, remedy=ANALYSE_AGAIN, errors=_CONTRADICTION):
         found = told(SECTIONS if sections is None else sections, pairs)
         whole = page.Page(
             title=title or f"What changed in {model}", model=model, start=facts.before.reference,

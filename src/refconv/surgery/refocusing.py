@@ -174,6 +174,10 @@ def rebase(model: nn.Module) -> list[nn.Parameter]:
     return list(fresh.values())
 
 
+MERGE_FIRST = "merge first: refconv.merge(model), or give refconv.merged(model), a copy"
+"""The remedy where a plain model is needed, for whoever has the refocused one in Python."""
+
+
 def check_unwrapped(model: nn.Module, verb: str) -> None:
     """Refuse what is no module, or wrapped by DDP or FSDP. Compiled models are compiled again, so they may pass."""
     if not isinstance(model, nn.Module):

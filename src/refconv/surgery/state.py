@@ -23,8 +23,8 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from refconv.config import GramConfig
-from refconv.digests import COPY_AGAIN, DIGEST, check_digest, digest_of
-from refconv.errors import CheckpointError, ModelError, SettingError, in_one_line
+from refconv.digests import COPY_AGAIN, DIGEST, check_digest, digest_of, reading_tensors
+from refconv.errors import CheckpointError, ModelError, SettingError, names_beside
 from refconv.layers import Layer, check_base, check_shared, dotted, find_layers, masked
 from refconv.parametrizations import ForwardScope, KernelTransform, config_of, transform_named
 from refconv.paths import path_of
@@ -36,6 +36,7 @@ _LENGTH = 8  # bytes of the number that says how long a file's header is, and wh
 _METADATA = "__metadata__"
 FORMAT = "refconv-adapter"
 VERSION = 1
+_OURS = "a file that save_adapter wrote"
 _TRANSFORM, _BASE = "transform", "base"
 _MASK = "base_mask"  # which entries of a base are not zero, where zeros are kept
 
@@ -356,10 +357,9 @@ def _bases_to_mask(
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     where = str(path)
     if not path.is_file():
-        what, expected = ("a folder", "a file that save_adapter wrote") if path.is_dir() else ("no such file", None)
-        raise CheckpointError(what, where=where, expected=expected)
-    refused = in_one_line(CheckpointError, "not readable as safetensors", where=where, remedy=COPY_AGAIN)
-    with refused, safe_open(where, framework="pt") as file:
+        what, remedy = ("a folder", None) if path.is_dir() else ("no such file", names_beside(path))
+        raise CheckpointError(what, where=where, expected=_OURS, remedy=remedy)
+    with reading_tensors(path, "an adapter", expected=_OURS), safe_open(where, framework="pt") as file:
         metadata = file.metadata() or {}
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dictionary
     written, version = str(metadata.get("format")), str(metadata.get("version"))

@@ -36,7 +36,7 @@ def data_for(
     recipe, name, root = opened.recipe, *expanded((name, root))
     chosen = name or (None if recipe is None else recipe.data)
     if chosen is None:
-        raise DataError("no data set given", where="data", remedy="give --data")
+        raise DataError("no data set given", where="data", remedy="give --data, in Python data")
     source = Source(chosen, root, 0.0, workers, of_run=False)
     if recipe is not None and chosen == recipe.data:
         source = Source(chosen, root or recipe.data_dir, recipe.val_split, workers, of_run=True)
@@ -112,7 +112,8 @@ def random_input(opened: Opened, count: int) -> Samples:
     if size is None and opened.recipe is not None:
         size = data_for(opened, labelled=False).info.input_size
     if size is None:
-        raise DataError("the shape of the model's input is not known", where=opened.name, remedy="give --data")
+        remedy = "give --data, in Python data"
+        raise DataError("the shape of the model's input is not known", where=opened.name, remedy=remedy)
     return task_named(opened.task).random_samples((count, opened.arguments.get("in_chans") or size[0], *size[1:]))
 
 
