@@ -16,14 +16,14 @@ from small_studies import TINY, changed, write
 pytestmark = pytest.mark.faults
 
 
-def faults_of(forks, command, root, fault, before=lambda: None, every=1):
+def faults_of(forks, command, root, fault, before=lambda: None, every=1, among=lambda operation: True):
     """Yield the place of each operation, what it is, and how the command ended with this fault there."""
     shutil.rmtree(root, ignore_errors=True)
     before()
     whole = forks.run(command, root=root)
     assert whole.status == 0, whole.err
     assert len(whole.operations) > 5
-    for at in range(1, len(whole.operations) + 1, every):
+    for at in [at for at, operation in enumerate(whole.operations, 1) if among(operation)][::every]:
         shutil.rmtree(root, ignore_errors=True)
         before()
         yield whole.operations[at - 1], forks.run(command, root=root, at=at, fault=fault)
@@ -133,5 +133,40 @@ def test_commands_that_cannot_write_say_so_and_leave_nothing_half(name, fault, f
         if not said_in_one_line(ran, out) or not whole or not again:
             wrong.append((operation, ran.status, ran.err, after.err))
     figures(f"refconv {name} with a {fault} disk at any operation: one line, and the same command works later", tried,
+            tried - len(wrong))  # fmt: skip
+    assert not wrong, wrong[:3]
+
+
+@pytest.mark.parametrize("name", ["model.torchscript", "model.xml", "hub"])
+def test_an_export_that_is_killed_leaves_what_was_there_or_what_was_checked(name, forks, base, tmp_path, figures):
+    out, kept = tmp_path / "out", tmp_path / "kept"
+    about, former = (["--format", "hub", "--license", "mit"], []) if name == "hub" else ([], ["--half"])
+    assert forks.run(["export", base, "-o", kept / name, *about, *former]).status == 0
+    command = ["export", base, "--force", "-o", out / name, *about]
+
+    def before():
+        shutil.copytree(kept, out)
+
+    before()
+    forks.learn(command)
+    wrong, tried = [], 0
+
+    def moves(operation):
+        return ".partial/" not in operation or operation.endswith(f".partial/{name}")
+
+    for operation, ran in faults_of(forks, command, out, KILL, before, among=moves):
+        tried += 1
+        places = [place for place in (out / name, out / f".{name}.former") if place.exists()]
+        whole = [forks.run(["eval", place, "--data", "digits", "--device", "cpu"]).status == 0 for place in places[:1]]
+        after = forks.run(command)
+        left = [entry.name for entry in out.iterdir() if entry.name.endswith((".partial", ".former"))]
+        if (
+            ran.status != -signal.SIGKILL
+            or whole != [True] * (name != "model.xml" or len(whole))
+            or after.status
+            or left
+        ):
+            wrong.append((operation, ran.status, ran.err, whole, after.err, left))
+    figures("an export killed before any operation leaves what was there or what was checked", tried,
             tried - len(wrong))  # fmt: skip
     assert not wrong, wrong[:3]

@@ -285,7 +285,10 @@ def _placed_when_checked(out: Path) -> Iterator[Path]:
         with writing(out, AGAIN):
             if (folder / out.name).is_dir():
                 replace_folder(folder / out.name, out)
-            for file in reversed(_files(folder / out.name)):  # weights first: the file's digest is theirs too
+            files = _files(folder / out.name)
+            if len(files) > 1:  # no moment with weights that are not the file's
+                out.unlink(missing_ok=True)
+            for file in reversed(files):
                 file.replace(out.with_name(file.name))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
