@@ -156,7 +156,7 @@ def test_main_shows_a_bug_whole(tmp_path):  # in a command that needs no torch
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (KeyboardInterrupt(), "refconv: stopped; nothing was lost: the same command starts again\n"),
+        (KeyboardInterrupt(), "refconv: stopped; files are whole, and the same command starts again\n"),
         (StoppedError("stopped; resume so"), "refconv: stopped; resume so\n"),
     ],
 )

@@ -14,7 +14,7 @@ from image_folders import two_classes
 from refconv.cli import main
 from refconv.data import open_data
 from refconv.engine.adopting import AdoptRecord, adopt, read_class_names
-from refconv.errors import CheckpointError, DataError, ModelError, RefconvError, RunError, SettingError
+from refconv.errors import CheckpointError, DataError, ModelError, RefconvError, RefconvWarning, RunError, SettingError
 from refconv.exporting import export_model_folder
 from refconv.models.creation import create_model
 from refconv.models.metadata import certificate_hash, certificate_of
@@ -76,11 +76,26 @@ def test_guesses_about_images_are_said_to_be_some(tmp_path):
     given = {"preprocessing": {"img_size": 8}, "model_kwargs": {"channels": [4, 8]}}
     said = str(adopt(model, name, tmp_path / "bare", **given))
     assert "center crop 0.875, mean 0.449, std 0.226 (ImageNet's default)\nwarning  what is ImageNet's default" in said
-    assert "--data, in Python data, chooses it as eval does" in said
+    assert "give --data, in Python data, to take it from the data as eval does" in said
     assert "warning" not in str(adopt(model, name, tmp_path / "with", data="digits", **given))
     every = {"mean": 0.3, "std": 0.4, "crop_pct": 1.0, "interpolation": "bicubic"}
     told = {**given, "preprocessing": {"img_size": 8, **every}}
     assert "warning" not in str(adopt(model, name, tmp_path / "told", **told))
+
+
+def test_class_names_that_are_given_twice_are_warned_of(tmp_path):
+    model = resnet_small(channels=[4, 8], num_classes=3)
+    given = {"preprocessing": {"img_size": 8}, "model_kwargs": {"channels": [4, 8], "num_classes": 3}}
+    about = {"class_names": ["cat", "dog", "cat"], **given}
+    with pytest.warns(RefconvWarning, match="class names: classes of one name: folders are matched .*; found cat"):
+        adopt(model, "refconv.models.networks:resnet_small", tmp_path / "a", **about)
+    with pytest.warns(RefconvWarning, match="found cat"):
+        refconv.export(
+            model,
+            tmp_path / "a.torchscript",
+            class_names=["cat", "dog", "cat"],
+            preprocessing={"input_size": [1, 8, 8]},
+        )
 
 
 def test_adopt_is_public():

@@ -451,9 +451,7 @@ def test_values_of_preprocessing_that_nobody_said_are_said_to_be_guesses(inside,
     images, file = torch.randn(2, 3, 12, 16), tmp_path / "a.torchscript"
     record = refconv.export(lively(Small()), file, images=images, with_preprocessing=inside)
     assert record.guesses == ("mean", "std", "interpolation", "crop_pct", "crop_mode")
-    assert "\nwarning    mean, std, interpolation, crop_pct, crop_mode: what is ImageNet's default is a gu" in str(
-        record
-    )
+    assert "\nwarning    mean, std, interpolation, crop_pct, crop_mode: guessed, and later" in str(record)
     every = {**INPUT, "interpolation": "bicubic", "crop_mode": "center"}
     assert "warning" not in str(refconv.export(lively(Small()), file, preprocessing=every, force=True))
 

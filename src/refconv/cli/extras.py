@@ -15,7 +15,7 @@ _NAMES = {
 """Packages that are imported by another name than they are installed by, apart from dashes."""
 
 _EXTRA = re.compile(r"\s*([\w.-]+).*extra\s*==\s*['\"](\w+)['\"]")
-STOPPED = "refconv: stopped; nothing was lost: the same command starts again"
+STOPPED = "refconv: stopped; files are whole, and the same command starts again"
 """What is said at a signal where no run has begun."""
 
 ABOUT = "Retrain a ConvNet through its own kernels, and get the same network back with better weights."

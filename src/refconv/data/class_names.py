@@ -6,6 +6,8 @@ import csv
 import dataclasses
 import re
 import unicodedata
+import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -15,7 +17,7 @@ import timm
 import torchvision
 from timm.data import ImageNetInfo, infer_imagenet_subset
 
-from refconv.errors import DataError
+from refconv.errors import DataError, RefconvWarning
 from refconv.paths import path_of
 from refconv.records import parsed_json
 
@@ -149,6 +151,14 @@ def library_names(model: str, outputs: int | None) -> tuple[str, ...]:
         if subset is not None:
             names = [words.partition(",")[0] for words in ImageNetInfo(subset).label_descriptions()]
     return tuple(names) if outputs in {None, len(names)} else ()
+
+
+def warn_of_doubles(names: Sequence[str]) -> None:
+    """Warn of names that several outputs have, as some of ImageNet's do: data are matched with the first of them."""
+    counts = Counter(names)
+    if double := [name for name, count in counts.items() if count > 1]:
+        what, found = "classes of one name: folders are matched with the first", listed(double, 4)
+        warnings.warn(str(DataError(what, where="class names", found=found)), RefconvWarning, stacklevel=3)
 
 
 def read_class_map(path: str | Path) -> ClassMap:

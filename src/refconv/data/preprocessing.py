@@ -45,10 +45,10 @@ class Statement:
 
 DEFAULT = "ImageNet's default"  #: Where nobody says it
 GUESSED = (
-    f"what is {DEFAULT} is a guess that later commands follow: --data, in Python data, chooses it as eval does, "
-    "and --img-size, --crop-pct, --mean, --std and --interpolation, in Python preprocessing, say it"
+    "guessed, and later commands follow it: give --data, in Python data, to take it from the data as eval does, or "
+    "--img-size, --crop-pct, --mean, --std and --interpolation, in Python preprocessing"
 )
-"""What is said of a model that is written with such values."""
+"""What is said of such values behind their names."""
 
 _IMAGENET = Statement(
     DEFAULT,

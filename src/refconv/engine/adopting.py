@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from refconv.data import Data, DataInfo
-from refconv.data.class_names import is_of_imagenet, library_names
+from refconv.data.class_names import is_of_imagenet, library_names, warn_of_doubles
 from refconv.data.preprocessing import DEFAULT, GUESSED
 from refconv.engine.run_record import command, versions
 from refconv.errors import CheckpointError, DataError, ModelError, RunError, SettingError, said_by
@@ -91,7 +91,7 @@ class AdoptRecord(Record):
             f"result   {found}",
         ]
         if self.data is None and DEFAULT in self.preprocessing:
-            lines.insert(2, f"warning  {GUESSED}")
+            lines.insert(2, f"warning  what is {DEFAULT} is {GUESSED}")
         return "\n".join(lines)
 
 
@@ -285,6 +285,7 @@ def _class_names(opened: Opened, task: Task, given: Sequence[str], data: Data | 
     if names:
         if outputs is not None and len(names) != outputs:
             raise _not_the_outputs("class_names", str(outputs), len(names))
+        warn_of_doubles(names)
         return names, f"named as given: {_shown(names)}"
     known = library_names(opened.name, outputs) if task.name == "classification" else ()
     of_data = () if data is None else data.info.class_names

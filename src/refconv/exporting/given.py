@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from refconv.data.class_names import warn_of_doubles
 from refconv.data.preprocessing import BESIDE_TIMM, Preprocessing, Statement
 from refconv.errors import ModelError, SettingError, did_you_mean
 from refconv.models.saving import UNCOUNTED
@@ -119,6 +120,7 @@ def check_class_names(names: Sequence[str], outputs: int | None, task: Task) -> 
     if names and outputs and len(names) != outputs:
         found = f"{len(names)} names"
         raise SettingError("not a name for each output", where="class_names", expected=str(outputs), found=found)
+    warn_of_doubles(names)
 
 
 def _is_shape(value: Any) -> bool:

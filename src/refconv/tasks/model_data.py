@@ -89,7 +89,7 @@ def doubts(opened: Opened, data: Data | None = None) -> list[str]:
     """Return warnings about how images are prepared for a model that is to be used without its data, as by export.
 
     A file of weights says nothing about it. What is taken then, without ``data``, is what a library says of its own
-    weights, or what is usual, where :func:`data_for` lets the data decide.
+    weights, where :func:`data_for` lets the data decide. What nobody says, the record names as guesses.
     """
     task, file = task_named(opened.task), opened.located
     if not task.prepares_images:
@@ -97,7 +97,8 @@ def doubts(opened: Opened, data: Data | None = None) -> list[str]:
     used = preprocessing_of(opened, task, data)
     lines = [small] if (small := too_small(opened.model, used.input_size)) is not None else []
     guessed = any(used.sources.get(name) != FLAGS for name in ("input_size", "crop_pct", "mean", "std"))
-    if data is None and file is not None and file.kind == "weights" and guessed and not of_weights(file.path):
+    silent = file is not None and file.kind == "weights" and not of_weights(file.path)
+    if data is None and file is not None and silent and guessed and not used.guesses:
         lines.append(
             f"warning: {file.path} does not say how its images are prepared, and eval may follow the data; written is "
             f"{used}; choose by --img-size, --crop-pct, --mean and --std, or by the --data that eval is to take"
