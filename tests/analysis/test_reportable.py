@@ -47,9 +47,35 @@ def test_runs_and_analyses_are_told_apart(tmp_path):
         ),
         (["a/recipe.toml", "a/record.json"], "a folder of runs; name runs in it, such as .*/a$"),
         (["cells/a/1/record.json", "study.toml"], "a folder of runs; name runs in it, such as .*/cells/a/1$"),
-        (["notes.txt"], "neither a run nor an analysis; expected record.json or pair.json"),
+        (
+            ["improve.json", "report.html", "model/config.json", "runs/round-1/plain/lr-1/record.json"],
+            "an improvement; its page is there already: .*report.html; name runs in it, such as .*/lr-1$",
+        ),
+        (
+            ["improve.json", "report.html", "model/config.json"],
+            "an improvement; its page is there already: .*report.html$",
+        ),
+        (
+            ["config.json", "model.safetensors", "adopted.json"],
+            "neither a run nor an analysis; .*; a model to compare runs with is given by --before .*x, two models by",
+        ),
+        (
+            ["notes.txt"],
+            "neither a run nor an analysis; expected record.json or pair.json; name the folder that train, or analyze",
+        ),
     ],
-    ids=["unfinished", "not to be resumed", "no record", "no recipe", "folder", "study", "other"],
+    ids=[
+        "unfinished",
+        "not to be resumed",
+        "no record",
+        "no recipe",
+        "folder",
+        "study",
+        "improvement",
+        "without runs",
+        "model",
+        "other",
+    ],
 )
 def test_other_folders_are_refused_with_a_way_out(tmp_path, names, message):
     with pytest.raises(RunError, match=message):

@@ -419,9 +419,14 @@ def test_the_certificate_compares_with_the_network_that_came_in(improved, base):
 def test_a_model_for_other_classes_is_named_and_the_folder_can_be_used_afterwards(base, tmp_path):
     loaders = [loader(base, split) for split in ("train", "val", "test")]
     wrong = nn.Sequential(nn.Conv2d(1, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
-    words = "Sequential: the network has a different number of classes in its last layer; expected 10, .*found 5"
+    words = "Sequential: the network has a different number of classes in its last layer; expected 10, .*found 5; "
+    words += "give a model for the data's classes$"
     with pytest.raises(ModelError, match=words):
         refconv.improve(wrong, *loaders, out=tmp_path / "out", budget="6ep", show=False)
+    coloured = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+    words = "first convolution; expected 1, .*found 3; give loaders of samples of 3 channels, or a network for 1$"
+    with pytest.raises(ModelError, match=words):
+        refconv.improve(coloured, *loaders, out=tmp_path / "out", budget="6ep", show=False)
     model = load_model_folder(base / "model")
     assert refconv.improve(
         model, *loaders, out=tmp_path / "out", budget="1ep", contenders=("plain",), device="cpu", show=False

@@ -1,13 +1,16 @@
 """Whatever a user names, the right model opens, in evaluation mode and with its weights."""
 
+import json
 import shutil
 
 import pytest
 import torch
 
+from refconv.data import DataInfo
 from refconv.errors import CheckpointError, ModelError
 from refconv.models.creation import create_model
-from refconv.models.opening import open_model, open_pair
+from refconv.models.model_folder import save_model_folder
+from refconv.models.opening import input_of, open_model, open_pair
 from refconv.process.randomness import derive_seed, seeded
 from refconv.surgery import plain_state_dict
 from run_checkpoints import save_run, small_recipe
@@ -116,3 +119,24 @@ def test_weights_of_other_classes_open_beside_the_run_that_started_its_classifie
     assert all(torch.equal(found[name], known[name]) for name in found.keys() - other)
     with pytest.raises(CheckpointError, match="different number of classes"):
         open_pair(str(tmp_path / "other.pth"), str(tmp_path / "run"))
+
+
+def test_a_network_that_was_handed_over_in_python_opens_by_the_name_of_what_builds_it(tmp_path):
+    network = create_model("test_resnet", num_classes=3, in_chans=1).eval()
+    facts = (1, (1, 32, 32), (0.0,), (1.0,), ("a", "b", "c"), 0, 0, 0)
+    usual = {"mean": [0.0], "std": [1.0], "crop_pct": 1.0}
+    save_model_folder(
+        tmp_path / "model", network.state_dict(), name="refconv.improvement.handed_over:Net", model_kwargs={},
+        info=DataInfo("TensorDataset", 3, *facts), preprocessing=usual, model=network,
+    )  # fmt: skip
+    with pytest.raises(ModelError, match="Net: .* handed over by a program in Python, .*; name that by --model"):
+        open_model(str(tmp_path))
+    opened = open_model(str(tmp_path), model="test_resnet")
+    samples = torch.randn(2, 1, 32, 32)
+    assert torch.equal(opened.model(samples), network(samples))
+    assert (opened.name, opened.class_names) == ("test_resnet", ("a", "b", "c"))
+    assert not usual.keys() & json.loads((tmp_path / "model/config.json").read_text())["pretrained_cfg"].keys()
+    assert {"mean", "std", "crop_pct"} <= {*input_of(opened).guesses}
+    assert input_of(opened).input_size == (1, 32, 32)
+    with pytest.raises(CheckpointError, match="does not fit"):
+        open_model(str(tmp_path), model="test_vit")

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from refconv.errors import RunError
 from refconv.measures.facts import FACTS_FILE, PairFacts, SideFacts
+from refconv.models.metadata import IMPROVED
 from refconv.models.run_folder import RunFolder
 
 ANALYSIS_FOLDER = "analysis"  #: Where the analysis of a run lies, inside the run
-_DEPTH = 3  # of the folders in which runs are looked for, so that a remedy can name one
+_DEPTH = 4  # of the folders in which runs are looked for, so that a remedy can name one: improve has the deepest
+_PAGE = "report.html"  # in the folder of an improvement
 
 
 def holds_analysis(folder: Path) -> bool:
@@ -29,12 +31,23 @@ def holds_analysis(folder: Path) -> bool:
         return False
     if run.is_run:
         raise _incomplete(run)
-    for depth in range(1, _DEPTH + 1):
-        inside = sorted(folder.glob("/".join(["*"] * depth + [run.record_file.name])))
-        if inside:
-            raise RunError("a folder of runs", where=str(folder), remedy=f"name runs in it, such as {inside[0].parent}")
-    expected = f"{run.record_file.name} or {FACTS_FILE}"
-    raise RunError("neither a run nor an analysis", where=str(folder), expected=expected)
+    raise _no_run(folder, run.record_file.name)
+
+
+def _no_run(folder: Path, record: str) -> RunError:
+    """Return the error for a folder that is neither a run nor an analysis; the remedy follows from what is in it."""
+    depths = ("/".join(["*"] * depth + [record]) for depth in range(1, _DEPTH + 1))
+    inside = next((min(found).parent for depth in depths if (found := [*folder.glob(depth)])), None)
+    remedy = None if inside is None else f"name runs in it, such as {inside}"
+    if (folder / IMPROVED).is_file() and (folder / _PAGE).is_file():
+        page = f"its page is there already: {folder / _PAGE}"
+        return RunError("an improvement", where=str(folder), remedy="; ".join(filter(None, (page, remedy))))
+    if remedy is not None:
+        return RunError("a folder of runs", where=str(folder), remedy=remedy)
+    expected, remedy = f"{record} or {FACTS_FILE}", "name the folder that train, or analyze --out, wrote"
+    if (folder / "config.json").is_file():
+        remedy = f"a model to compare runs with is given by --before {folder}, two models by refconv analyze"
+    return RunError("neither a run nor an analysis", where=str(folder), expected=expected, remedy=remedy)
 
 
 def _incomplete(run: RunFolder) -> RunError:

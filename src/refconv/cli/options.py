@@ -47,7 +47,9 @@ def switch(name: str, text: str) -> Any:
 
 Reference = Annotated[str, typer.Argument(metavar="RUN_OR_MODEL", help=REFERENCE)]
 Runnable = Annotated[str, typer.Argument(metavar="RUN_OR_MODEL", help=RUNNABLE)]
-Like = Annotated[str | None, option("NAME", "the model that weights files belong to", "--model")]
+Like = Annotated[
+    str | None, option("NAME", "the model that weights files belong to, or a folder that cannot name it", "--model")
+]
 TaskName = Annotated[str | None, option("WORD", "task of a bare model; default: as trained", "--task")]
 _FRESH = "a model's bare name means its pretrained weights, or fresh ones"
 Pretrained = Annotated[bool, typer.Option("--pretrained/--no-pretrained", help=_FRESH, show_envvar=False)]

@@ -43,6 +43,7 @@ from refconv.gradspace.metric import (
     local,
     sharded_like,
 )
+from refconv.gradspace.numbers_of_sgd import check_numbers, number_of
 from refconv.gradspace.slices_step import stepped
 from refconv.layers import check_base, masked
 
@@ -78,9 +79,10 @@ class RefocusSGD(SGD):
             (``TMPDIR``), mapped into memory. States hold them as ever.
 
     Raises:
-        SettingError: if no group holds refocused kernels, layers and parameters do not fit together, ``max_norm`` is
-            not positive, ``bases`` is no place on this system, every group says another weight decay, or a random
-            start or ``max_norm`` meets a part of the kernels only (ZeroRedundancyOptimizer).
+        SettingError: if a number is none that SGD can have, no group holds refocused kernels, layers and parameters do
+            not fit together, ``max_norm`` is not positive, ``bases`` is no place on this system, every group says
+            another weight decay, or a random start or ``max_norm`` meets a part of the kernels only
+            (ZeroRedundancyOptimizer).
 
     Example:
         >>> import refconv
@@ -117,9 +119,13 @@ class RefocusSGD(SGD):
         self._started: dict[Tensor, tuple[Tensor, Tensor]] = {}
         self._known: list[list[Tensor]] = []
         self._tables: dict[Any, Tables] = defaultdict(Tables)  # of each group, and of the norm
-        if max_norm is not None and not max_norm > 0:
+        if max_norm is not None and not number_of(max_norm) > 0:
             raise SettingError("invalid norm", where="max_norm", expected="a number > 0, or None", found=repr(max_norm))
         check_bases(bases)
+        check_numbers({"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay})
+        if nesterov and not (momentum > 0 and dampening == 0):
+            found = f"momentum {momentum}, dampening {dampening}"
+            raise SettingError("not possible", where="nesterov", expected="momentum > 0, dampening 0", found=found)
         self.max_norm, self.bases = max_norm, bases
         groups = list(params)
         if not any(isinstance(group, dict) and SITES in group for group in groups):
@@ -146,8 +152,10 @@ class RefocusSGD(SGD):
 
         Raises:
             LayerError: if such a kernel cannot be a base.
+            SettingError: if a setting of the group is not possible.
         """
         group = dict(param_group)
+        check_numbers(group)
         super().add_param_group(group)
         if isinstance(param_group, KernelGroup):
             self._masks.update(param_group.masks)

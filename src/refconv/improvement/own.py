@@ -40,6 +40,15 @@ def _same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name].cpu()) for name in first)
 
 
+def _remedy(error: ModelError) -> str | None:
+    """Return what a program can do about an error; of its network there is no builder that could take an argument."""
+    remedy = error.remedy or ""
+    if remedy.startswith(f"{LET_IT} in_chans"):
+        wanted = (error.expected or "").partition(",")[0]
+        return f"give loaders of samples of {error.found} channels, or a network for {wanted}"
+    return "give a model for the data's classes" if remedy.startswith(LET_IT) else error.remedy
+
+
 def improve(
     model: nn.Module,
     train: DataLoader[Any],
@@ -143,9 +152,9 @@ def improve(
     except ModelError as error:
         if error.where != address(key):
             raise
-        ends = (error.remedy or "").startswith(LET_IT)  # there is no builder here
-        helps = "give a model for the data's classes" if ends else error.remedy
-        raise ModelError(error.what, where=key, expected=error.expected, found=error.found, remedy=helps) from None
+        raise ModelError(
+            error.what, where=key, expected=error.expected, found=error.found, remedy=_remedy(error)
+        ) from None
     finally:
         del MODELS[key], HANDED_OVER[data]
     if record is not None:

@@ -48,6 +48,8 @@ _WITH_WEIGHTS = {
 }
 """Arguments that torchvision's builders set where they load weights: their first layers expect other values."""
 
+_HANDED_OVER = "refconv.improvement.handed_over"  # where networks are that a program handed over in Python
+
 LET_IT = "let the builder take the argument"  #: How the remedy for networks of other classes or channels begins
 
 
@@ -91,6 +93,11 @@ def address(name: str) -> str:
     """
     module, separator, function = name.partition(":")
     return f"{_MOVED.get(module, module)}{separator}{function}"
+
+
+def is_handed_over(name: str) -> bool:
+    """Say whether a name is that of a network that a program handed over in Python, which nothing else can build."""
+    return name.startswith(f"{_HANDED_OVER}:")
 
 
 def arguments_with_weights(name: str) -> dict[str, Any]:
@@ -222,9 +229,10 @@ def _find(module: str, function: str) -> Callable[..., Any]:
             remedy = f"give the module's name instead of its file: {dotted}:{function}"
         raise ModelError("no such module", where=where, remedy=remedy) from error
     builder: Callable[..., Any] | None = getattr(home, function, None)
-    if builder is None and module == "refconv.improvement.handed_over":
-        what = "the model was handed over by a program in Python, and nothing else can build it"
-        remedy = "use the model there, which has the weights of the result: refconv.export(model, FILE)"
+    if builder is None and module == _HANDED_OVER:
+        what = "the model was handed over by a program in Python, and the folder does not say what builds it"
+        remedy = "name that by --model (train: also --checkpoint FOLDER/model.safetensors), or use the model in the "
+        remedy += "program, which has the weights of the result: refconv.export(model, FILE)"
         raise ModelError(what, where=function, remedy=remedy)
     if builder is None or not callable(builder):
         names = [entry for entry in vars(home) if callable(getattr(home, entry))]

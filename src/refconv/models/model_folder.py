@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from refconv.data.preprocessing import BESIDE_TIMM, MOST_OUTPUTS, Preprocessing, resolve
 from refconv.digests import COPY_AGAIN, DIGEST, check_digest, with_digest
 from refconv.errors import CheckpointError, ModelError, RunError, SettingError, said_by
-from refconv.models.builders import arguments_with_weights, build, hub_config, is_timm
+from refconv.models.builders import arguments_with_weights, build, hub_config, is_handed_over, is_timm
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.exported import SUFFIXES
 from refconv.models.metadata import (
@@ -100,8 +100,10 @@ def save_model_folder(
         load_state(model, state, where=str(folder))
     known = getattr(model, "pretrained_cfg", {})
     lasting = {key: known[key] for key in _LASTING_KEYS if key in known}
-    lasting |= {name: list(getattr(info, name)) for name in ("input_size", "mean", "std")}
-    values = dict(preprocessing or {})
+    unknown = is_handed_over(architecture)  # its samples came as tensors, and how they were made is not known
+    shown = ("input_size",) if unknown else ("input_size", "mean", "std")
+    lasting |= {name: list(getattr(info, name)) for name in shown}
+    values = {} if unknown else dict(preprocessing or {})
     beside = {name: values.pop(name) for name in BESIDE_TIMM if name in values}
     config: dict[str, Any] = {
         "architecture": architecture,
@@ -144,22 +146,26 @@ def _holds_rests(folder: Path) -> bool:
     return not names or (names == [WEIGHT_FILES[0]] and DIGEST in said_by_weights(folder))
 
 
-def load_model_folder(folder: Path | str) -> nn.Module:
-    """Load a model folder strictly: written here, or by timm."""
-    model = build_from_folder(folder, pretrained=False)
+def load_model_folder(folder: Path | str, *, builder: str | None = None) -> nn.Module:
+    """Load a model folder strictly: written here, or by timm; ``builder`` builds what the folder has no builder of."""
+    model = build_from_folder(folder, pretrained=False, builder=builder)
     load_state(model, read_weights(folder), where=str(folder))
     return model
 
 
-def build_from_folder(folder: Path | str, *, pretrained: bool, **arguments: Any) -> nn.Module:
+def build_from_folder(
+    folder: Path | str, *, pretrained: bool, builder: str | None = None, **arguments: Any
+) -> nn.Module:
     """Build the architecture of a model folder, with its weights or fresh ones; arguments that are None are its own."""
     config = read_config(folder)
-    if is_timm(config["architecture"]):
+    name = config["architecture"] if builder is None else builder
+    if builder is None and is_timm(config["architecture"]):
         return build(f"{LOCAL}{path_of(folder)}", pretrained=pretrained, **arguments)
-    check_trusted([config["architecture"]], where=str(folder))
+    if builder is None:
+        check_trusted([name], where=str(folder))
     stored = {"num_classes": config.get("num_classes") or None, **config.get("model_args", {})}
     given = {key: value for key, value in arguments.items() if value is not None}
-    model = build(config["architecture"], **{**stored, **given})
+    model = build(name, **{**stored, **given})
     if pretrained:
         other_classes = given.get("num_classes", stored["num_classes"]) != stored["num_classes"]
         load_state(model, read_weights(folder), where=str(folder), reset_classifier=other_classes)

@@ -20,7 +20,7 @@ from refconv.data.opening import PREFIXES
 from refconv.data.preprocessing import BESIDE_TIMM, LONGEST, RECIPE, Preprocessing, Statement, resolve
 from refconv.data.sources import SOURCES
 from refconv.errors import DataError
-from refconv.models.builders import TIMM_SOURCES, arguments_with_weights, hub_config, is_timm
+from refconv.models.builders import TIMM_SOURCES, arguments_with_weights, hub_config, is_handed_over, is_timm
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.model_folder import located, read_config
 from refconv.recipe.recipe import Recipe
@@ -127,6 +127,9 @@ def of_weights(reference: str | Path) -> Statement:
 
 def of_folder(folder: Path, config: Mapping[str, Any], recipe: Recipe | None = None) -> Statement:
     """Return what a model folder's config.json says, or transformers' file beside it."""
+    if is_handed_over(config["architecture"]):  # the rest, in folders of earlier versions, was not known
+        size = (config.get("pretrained_cfg") or {}).get("input_size")
+        return Statement(f"{folder.name}/config.json", {"input_size": size} if size else {}, of_run=True)
     cfg = {**(config.get("pretrained_cfg") or {}), **{name: config[name] for name in BESIDE_TIMM if name in config}}
     if cfg and recipe is not None:  # earlier versions did not write every value into config.json
         cfg = {"crop_pct": crop_pct_of(recipe), **cfg}

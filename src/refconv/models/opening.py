@@ -12,7 +12,7 @@ from torch import nn
 from refconv.data.class_names import library_names
 from refconv.data.preprocessing import FLAGS, IMAGE_MODES, Preprocessing, Statement, resolve, stated_size
 from refconv.errors import CheckpointError, DataError, ModelError, SettingError
-from refconv.models.builders import UNKNOWN, unavailable
+from refconv.models.builders import UNKNOWN, is_handed_over, unavailable
 from refconv.models.creation import ModelSpec, create_model, restore
 from refconv.models.exported import SUFFIXES, ExportedModel, open_runtime, stated_by_file
 from refconv.models.model_folder import LOCAL, Located, load_model_folder, locate, read_config
@@ -122,8 +122,10 @@ def _open(reference: str, *, pretrained: bool, model: str | None, like: Opened |
         expected, remedy = "a file checkpoint.pt, model/ or config.json", "give the file itself"
         raise CheckpointError("neither a run nor a model folder", where=reference, expected=expected, remedy=remedy)
     if found is not None:
-        openers = {"folder": _open_folder, "checkpoint": _open_checkpoint, "exported": _open_exported}
+        openers = {"checkpoint": _open_checkpoint, "exported": _open_exported}
         opened = openers.get(found.kind)
+        if found.kind == "folder":
+            return _open_folder(found, model)
         return _open_weights(found, model, like) if opened is None else opened(found)
     if "\\" in reference or ("/" in reference and ":" not in reference) or reference.startswith(LOCAL):
         raise missing(Path(reference.removeprefix(LOCAL)), "no such run, model folder or file", where=reference)
@@ -150,12 +152,15 @@ def _buildable(reference: str, like: Opened | None) -> bool:
         return False
 
 
-def _open_folder(found: Located) -> Opened:
+def _open_folder(found: Located, model: str | None = None) -> Opened:
+    """Open a model folder; of a network that was handed over in Python, ``model`` is what builds it."""
     config, recipe = read_config(found.path), found.recipe()
     arguments = {"num_classes": config.get("num_classes") or None, **config.get("model_args", {})}
     stated, task = of_folder(found.path, config, recipe), config.get("task", "classification")
     known = {"task": task, "class_names": found.class_names(), "located": found}
-    return Opened(load_model_folder(found.path).eval(), config["architecture"], arguments, recipe, stated, **known)
+    builder = model if is_handed_over(config["architecture"]) else None
+    built = load_model_folder(found.path, builder=builder).eval()
+    return Opened(built, builder or config["architecture"], arguments, recipe, stated, **known)
 
 
 def _open_checkpoint(found: Located) -> Opened:
