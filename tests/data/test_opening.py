@@ -27,6 +27,10 @@ from refconv.tasks.predicting import image_files
         ("MNIST1D", "expected mnist1d"),
         ("zzz", "expected digits, fashion-mnist, mnist1d, folder:PATH, table:PATH, arrays:PATH, hf:PATH, wds:PATH"),
         ("nosuch/thing", "unknown data"),
+        ("fodler:cf", "fodler:cf: unknown data; found No module named 'fodler'; did you mean folder:cf[?]$"),
+        ("tabel:/x/y.csv", "unknown data; .*; did you mean table:/x/y.csv[?]$"),
+        ("vocs:place", "did you mean voc:place or coco:place[?]$"),
+        ("mypackage:folder", "cannot open the data; .*No module named 'mypackage'$"),
     ],
 )
 def test_unknown_data_are_refused_with_the_closest_names(name, words):

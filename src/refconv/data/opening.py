@@ -33,7 +33,7 @@ from refconv.data.dataset import Data
 from refconv.data.disk import DiskData
 from refconv.data.images import EXTENSIONS, FileImages, Images, apart, class_folders, open_image, reading
 from refconv.data.memory import MemoryData
-from refconv.data.own import OF_OTHER_TASKS, is_own, open_own
+from refconv.data.own import OF_OTHER_TASKS, format_meant, is_own, open_own
 from refconv.data.preprocessing import DEFAULT_SIZE, FLAGS, RECIPE, Statement, common_size, resolve, says, stated_size
 from refconv.data.shards import shard_images
 from refconv.data.sources import SOURCES, Source, cache_folder
@@ -248,7 +248,7 @@ def _images(
     close = difflib.get_close_matches(name.lower(), SOURCES, n=2, cutoff=0.5)
     expected = " or ".join(close) or ", ".join(known)
     place, kinds = path_of(root, name), {".csv": "table", ".tsv": "table", ".json": "table", ".npz": "arrays"}
-    remedy = f"write folder:{name} to read that folder" if place.is_dir() else None
+    remedy = f"write folder:{name} to read that folder" if place.is_dir() else format_meant(name)
     if place.is_file() and place.suffix.lower() in kinds:
         remedy = f"write {kinds[place.suffix.lower()]}:{name} to read that file"
     raise DataError("unknown data", where=name, expected=expected, remedy=remedy)
