@@ -117,6 +117,16 @@ def reading(where: str) -> Iterator[None]:
             found = "an empty file" if Path(where).is_file() and not Path(where).stat().st_size else "another"
             expected, remedy = f"one of the formats {', '.join(FORMATS)}", "convert, repair or remove the file"
             raise DataError("unreadable image", where=where, expected=expected, found=found, remedy=remedy) from error
+        except FileNotFoundError as error:
+            remedy = "bring back what it links to, or remove the link"
+            if (link := dangling(where)) is None:
+                raise
+            raise DataError("unreadable image", where=where, found=link, remedy=remedy) from error
+
+
+def dangling(path: str | Path) -> str | None:
+    """Return what is found at a path that is a link to nothing."""
+    return f"a link to {os.readlink(path)}, where nothing is" if os.path.islink(path) else None  # noqa: PTH114, PTH115
 
 
 def _in_8_bits(image: Image.Image, where: str) -> Image.Image:
