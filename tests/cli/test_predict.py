@@ -83,10 +83,14 @@ def test_predictions_of_files_of_any_name_are_utf_8(tmp_path, capfdbinary, image
     ("make", "message"),
     [
         (lambda folder: folder / "none.png", "no such image or folder"),
+        (
+            lambda folder: (folder / "link.png").symlink_to("away.png") or folder / "link.png",
+            "no such image or folder; found a link to away.png, where nothing is",
+        ),
         (lambda folder: (folder / "empty").mkdir() or folder / "empty", "no images in this folder"),
         (lambda folder: (folder / "bad.png").write_text("no image") and folder / "bad.png", "unreadable image"),
     ],
-    ids=["missing", "empty folder", "damaged"],
+    ids=["missing", "dangling link", "empty folder", "damaged"],
 )
 def test_what_cannot_be_read_is_one_line(tmp_path, capsys, run, make, message):
     path = make(tmp_path)
@@ -98,14 +102,19 @@ def test_what_cannot_be_read_is_one_line(tmp_path, capsys, run, make, message):
 @pytest.mark.parametrize("said", [["--json"], ["-q"]])
 def test_what_can_be_read_is_predicted_and_the_rest_is_named(tmp_path, capsys, images, run, said):
     bad = [tmp_path / f"in/a/{number}.png" for number in range(5)]
-    for path in bad:
+    for path in bad[:4]:
         path.write_text("no image")
+    bad[4].symlink_to(tmp_path / "away.png")
     command = ["predict", str(tmp_path / "run"), str(tmp_path / "in"), "--device", "cpu", "--out", str(tmp_path / "o")]
     assert main([*command, *said]) == 3
     shown = capsys.readouterr()
     if "--json" in said:
-        assert [json.loads(line)["image"] for line in shown.out.splitlines()] == [str(path) for path in images]
-        for path in bad:
+        lines = [json.loads(line) for line in shown.out.splitlines()]
+        assert [line["image"] for line in lines] == [str(path) for path in [*images, *bad]]
+        assert ["error" in line for line in lines] == [False] * len(images) + [True] * len(bad)
+        link = f"{bad[4]}: unreadable image; found a link to {tmp_path}/away.png, where nothing is; bring back"
+        assert lines[-1]["error"].startswith(link)
+        for path in bad[:4]:
             assert f"warning: {path}: unreadable image; expected one of the formats" in shown.err
     written = json.loads((tmp_path / "o/predictions.json").read_text())
     assert [entry["image"] for entry in written] == [str(path) for path in images]

@@ -68,6 +68,14 @@ def test_matching_says_what_it_changed():
     assert str(matching) == "2 of 3 classes, matched by name: frog is 2, cat is 0"
 
 
+def test_matching_by_number_says_so():
+    numbered = Classes(("airplane", "truck")).match(("0", "1"), where="here")
+    assert str(numbered) == "2 classes, matched by number: 0 is airplane, 1 is truck"
+    named = Classes(("0", "1")).match(("airplane", "truck"), where="here")
+    assert str(named) == "2 classes, matched by number: airplane is 0, truck is 1"
+    assert Classes(outputs=2).match(("ant", "bee"), where="here").changes_nothing
+
+
 @pytest.mark.parametrize(
     "text", ['{"a b": "cat", "c": 3}', "a b,cat\nc,3\n", '# folders\n"a b",cat\n\nc , 3', "a b\tcat\nc\t3"]
 )

@@ -15,7 +15,7 @@ from timm.data import create_dataset
 from refconv.data import Augmentation, open_data, opening
 from refconv.data.images import class_folders, decoded, images_below
 from refconv.data.opening import TimmImages, folder_images
-from refconv.errors import DataError, SettingError
+from refconv.errors import DataError, RefconvWarning, SettingError
 from refconv.tasks.predicting import image_files
 
 
@@ -27,6 +27,10 @@ from refconv.tasks.predicting import image_files
         ("MNIST1D", "expected mnist1d"),
         ("zzz", "expected digits, fashion-mnist, mnist1d, folder:PATH, table:PATH, arrays:PATH, hf:PATH, wds:PATH"),
         ("nosuch/thing", "unknown data"),
+        ("fodler:cf", "fodler:cf: unknown data; found No module named 'fodler'; did you mean folder:cf[?]$"),
+        ("tabel:/x/y.csv", "unknown data; .*; did you mean table:/x/y.csv[?]$"),
+        ("vocs:place", "did you mean voc:place or coco:place[?]$"),
+        ("mypackage:folder", "cannot open the data; .*No module named 'mypackage'$"),
     ],
 )
 def test_unknown_data_are_refused_with_the_closest_names(name, words):
@@ -383,6 +387,53 @@ def test_folder_images_refuses_damaged_folders(own_folder, damage, words):
 def test_folder_images_refuses_a_file(own_folder):
     with pytest.raises(DataError, match="no such folder"):
         folder_images(own_folder / "train" / "ant" / "00.png", val_split=0.0)
+
+
+@pytest.mark.parametrize("linked", ["val/ant", "val/ant/link.png"])
+def test_an_image_of_class_folders_that_is_trained_on_and_held_out_is_refused(own_folder, linked):
+    trained = own_folder / "train" / "ant"
+    if linked.endswith("ant"):
+        shutil.rmtree(own_folder / linked)
+    (own_folder / linked).symlink_to(trained / "00.png" if linked.endswith("png") else trained)
+    number = "1 of 10" if linked.endswith("png") else "10 of 16"
+    words = rf"images: images that are trained on are held out too; .* found {number}, the first: .*{linked}.*; take"
+    with pytest.raises(DataError, match=words):
+        folder_images(own_folder, val_split=0.0)
+
+
+def test_one_warning_tells_of_copies_that_are_held_out(own_folder):
+    trained, held = own_folder / "train" / "ant", own_folder / "val"
+    shutil.copytree(held, own_folder / "test")  # of val and not of train
+    shutil.copy(trained / "09.png", held / "bee" / "09.png")
+    shutil.copy(trained / "08.png", own_folder / "test" / "cat" / "08.png")
+    shutil.copy(trained / "07.png", held / "bee" / "other.png")  # another name
+    (trained / "empty.png").touch()
+    (held / "ant" / "empty.png").touch()
+    (held / "ant" / "away.png").symlink_to(own_folder / "away.png")
+    content = bytearray((trained / "06.png").read_bytes())
+    content[-1] ^= 1
+    (held / "ant" / "06.png").write_bytes(content)  # one bit differs
+    words = (
+        r"images: 2 of 24 images held out are copies of images that are trained on, .*the first: .*/val/bee/09\.png;"
+    )
+    with pytest.warns(RefconvWarning, match=words) as warned:
+        folder_images(own_folder, val_split=0.0)
+    assert len(warned) == 1
+
+
+def test_only_files_of_one_name_and_size_are_read_for_copies(own_folder, monkeypatch):
+    read = []
+    monkeypatch.setattr("refconv.data.images._digest", lambda file, most=None: read.append(Path(file).name))
+    (own_folder / "val" / "ant" / "00.png").write_bytes(b"other size")
+    for name in ("bee", "cat"):
+        shutil.rmtree(own_folder / "val" / name)
+        (own_folder / "val" / name).mkdir()
+        shutil.copy(own_folder / "train" / name / "05.png", own_folder / "val" / name / f"{name}.png")
+    shutil.copy(own_folder / "train" / "ant" / "03.png", own_folder / "val" / "ant" / "03.png")
+    for number in ("01", "02"):
+        (own_folder / "val" / "ant" / f"{number}.png").unlink()
+    folder_images(own_folder, val_split=0.0)
+    assert {*read} == {"03.png"}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")

@@ -12,7 +12,7 @@ import safetensors
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 import refconv
 from ready_processes import Script, run_script
@@ -23,6 +23,7 @@ from refconv.engine import Recipe, train
 from refconv.errors import DataError, ModelError, RunError, SettingError
 from refconv.improvement import Budget, ImproveConfig, ImproveRecord, improve_recipe
 from refconv.improvement.looking import Look, completed, open_base, planned
+from refconv.improvement.own import _check_apart
 from refconv.improvement.scoring import score
 from refconv.models.metadata import certificate_hash
 from refconv.models.model_folder import load_model_folder
@@ -297,6 +298,39 @@ def test_a_model_that_cannot_be_improved_is_said_in_the_words_of_a_program(base,
     with pytest.raises(ModelError, match="is at chance .*; .*or train it anyway by --no-check, in Python check=False$"):
         refconv.improve(model, *loaders, **settings)
     assert not (tmp_path / "out" / "plan.json").exists()
+
+
+def parts_of(dataset):
+    inner = Subset(dataset, [*range(20, 40)])
+    return {
+        "same": (dataset, dataset, None),
+        "whole and part": (dataset, Subset(dataset, [3, 5]), None),
+        "nested": (Subset(dataset, torch.arange(30)), Subset(Subset(inner, [*range(10)]), [9, 2]), None),
+        "negative": (Subset(dataset, [-1, 0]), Subset(dataset, [1]), Subset(dataset, [39])),
+    }
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("same", r"train and val: samples in two roles; .*, found the same dataset; .*random_split$"),
+        ("whole and part", r"train and val: .*, found 2 in both, the first: 3; split the dataset"),
+        ("nested", r"train and val: .*, found 2 in both, the first: 22;"),
+        ("negative", r"train and test: .*, found 1 in both, the first: 39; .*random_split, or leave test out$"),
+    ],
+)
+def test_samples_in_two_loaders_are_refused(tmp_path, case, words):
+    dataset = TensorDataset(torch.zeros(40, 1, 8, 8), torch.zeros(40, dtype=torch.int64))
+    loaders = [None if part is None else DataLoader(part) for part in parts_of(dataset)[case]]
+    with pytest.raises(SettingError, match=words):
+        refconv.improve(nn.Conv2d(1, 1, 1), *loaders, out=tmp_path / "out", budget="1ep")
+
+
+def test_parts_of_one_dataset_without_common_samples_are_taken():
+    dataset = range(40)
+    inner = Subset(dataset, range(20, 40))
+    _check_apart({"train": Subset(dataset, range(20)), "val": Subset(inner, [0, 1]), "test": Subset(inner, [2])})
+    _check_apart({"train": TensorDataset(torch.zeros(4)), "val": TensorDataset(torch.zeros(4))})
 
 
 def test_loaders_without_items_are_refused(base, tmp_path):

@@ -125,6 +125,10 @@ def predict(
     if out is not None and not as_json and not quiet():
         say(f"written to {out}")
     if unreadable:
+        if as_json:
+            for file, error in unreadable:
+                said = {"image": file_name_text(str(file)), "error": file_name_text(str(error))}
+                say(json.dumps(said, ensure_ascii=False))
         _name_unreadable(unreadable, len(files))
         raise typer.Exit(FAILED)
 

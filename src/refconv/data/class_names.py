@@ -41,6 +41,7 @@ class Matching:
     found: tuple[str, ...]  # the classes of the data, in the data's order
     outputs: tuple[int, ...]  # the index of each one's output
     names: tuple[str, ...]  # what each of the model's outputs stands for
+    by_number: bool = False  # where one side has numbers instead of names
 
     @property
     def changes_nothing(self) -> bool:
@@ -48,9 +49,10 @@ class Matching:
         return self.found == self.names and self.outputs == tuple(range(len(self.names)))
 
     def __str__(self) -> str:
-        pairs = [f"{name} is {output}" for name, output in zip(self.found, self.outputs, strict=True)]
+        outputs = [self.names[output] if self.by_number else output for output in self.outputs]
+        pairs = [f"{name} is {output}" for name, output in zip(self.found, outputs, strict=True)]
         of = f" of {len(self.names)}" if len(pairs) < len(self.names) else ""
-        return f"{len(pairs)}{of} classes, matched by name: {listed(pairs)}"
+        return f"{len(pairs)}{of} classes, matched by {'number' if self.by_number else 'name'}: {listed(pairs)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Classes:
         nameless = not names or _numbers(len(names)) == names or _numbers(len(found)) == tuple(found)
         matched_before = tuple(found) == _numbers(count)
         if nameless and len(found) == count and (matched_before or not self.class_map):
-            return Matching(tuple(found), tuple(range(count)), names or tuple(found))
+            return Matching(tuple(found), tuple(range(count)), names or tuple(found), by_number=True)
         expected = f"{count} classes, as the model has outputs, whose names are not known"
         if names:
             expected = f"some of its {count} classes {listed(names)}"

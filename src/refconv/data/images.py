@@ -14,9 +14,12 @@ Files are read in the formats of :data:`FORMATS` only, whatever their names end 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeVar
@@ -28,7 +31,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from refconv.data.splits import Parts
-from refconv.errors import DataError, file_name_text, in_one_line
+from refconv.errors import DataError, RefconvWarning, file_name_text, in_one_line
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
 """The formats that are read, under PIL's names; JPEG includes MPO, PPM includes PGM and PBM."""
@@ -38,6 +41,8 @@ EXTENSIONS = (
 )  # fmt: skip
 _NO_IMAGES = {"@eaDir", "@Recycle", "@tmp", "#recycle", "#snapshot", "__MACOSX", "$RECYCLE.BIN", "lost+found"}
 """Folders of thumbnails, resource forks and deleted files, which network drives and operating systems make."""
+
+_HEAD, _PIECE = 4096, 1 << 20  # bytes that are read of a file at once
 
 _GREY = {"1", "L", "LA", "F"}  # and all that begin with I: integers of more than 8 bits
 _FULL_16_BITS = 0xFFFF
@@ -112,6 +117,16 @@ def reading(where: str) -> Iterator[None]:
             found = "an empty file" if Path(where).is_file() and not Path(where).stat().st_size else "another"
             expected, remedy = f"one of the formats {', '.join(FORMATS)}", "convert, repair or remove the file"
             raise DataError("unreadable image", where=where, expected=expected, found=found, remedy=remedy) from error
+        except FileNotFoundError as error:
+            remedy = "bring back what it links to, or remove the link"
+            if (link := dangling(where)) is None:
+                raise
+            raise DataError("unreadable image", where=where, found=link, remedy=remedy) from error
+
+
+def dangling(path: str | Path) -> str | None:
+    """Return what is found at a path that is a link to nothing."""
+    return f"a link to {os.readlink(path)}, where nothing is" if os.path.islink(path) else None  # noqa: PTH114, PTH115
 
 
 def _in_8_bits(image: Image.Image, where: str) -> Image.Image:
@@ -208,7 +223,7 @@ T = TypeVar("T")
 def apart(parts: Parts[T], paths_of: Callable[[Any], PathTable], *, where: str) -> Parts[T]:
     """Return splits that lists of images made, after a check that no image is both trained on and held out.
 
-    Files are compared, links followed, whatever their names: an image that was copied is not noticed.
+    Files are compared, links followed, whatever their names. One warning tells of copies, see :func:`_copied`.
 
     Raises:
         DataError: if some are; results on them would say how well the network remembers.
@@ -216,6 +231,7 @@ def apart(parts: Parts[T], paths_of: Callable[[Any], PathTable], *, where: str) 
     if parts.train is None:
         return parts
     trained = _files(paths_of(parts.train))
+    held_out: dict[str, str] = {}
     for part in (parts.val, parts.test):
         held = {} if part is None else _files(paths_of(part))
         if both := [file for file in held if file in trained]:
@@ -224,7 +240,58 @@ def apart(parts: Parts[T], paths_of: Callable[[Any], PathTable], *, where: str) 
             raise DataError(
                 what, where=where, expected="each in one split", found=f"{found} {held[both[0]]}", remedy=remedy
             )
+        held_out |= held
+    if copies := _copied(trained, held_out):
+        number = f"{len(copies):,} of {len(held_out):,} images held out"
+        about = f"{where}: {number} are copies of images that are trained on, with name and content, the first:"
+        warnings.warn(f"{about} {held_out[copies[0]]}; results on them say nothing", RefconvWarning, stacklevel=2)
     return parts
+
+
+def _copied(trained: Iterable[str], held: Iterable[str]) -> list[str]:
+    """Return the files held out whose name, size and content are those of one trained on.
+
+    What costs more is asked only of files that are alike so far, and each file is read once at most: images of raw
+    values may have one size and a few names.
+    """
+    groups = [([*trained], [*held])]
+    for key in (os.path.basename, _size, partial(_digest, most=_HEAD), _digest):
+        groups = [alike for group in groups for alike in _alike(*group, key)]
+    copies = {file for _, files in groups for file in files}
+    return [file for file in held if file in copies]
+
+
+def _alike(
+    trained: list[str], held: list[str], key: Callable[[str], Hashable]
+) -> Iterable[tuple[list[str], list[str]]]:
+    """Return the groups of files of both kinds whose keys are equal; a file without a key is in none."""
+    groups: dict[Hashable, tuple[list[str], list[str]]] = {}
+    for file in held:
+        groups.setdefault(key(file), ([], []))[1].append(file)
+    groups.pop(None, None)
+    for file in trained:
+        if groups and (found := groups.get(key(file))):
+            found[0].append(file)
+    return [group for group in groups.values() if group[0]]
+
+
+def _size(file: str) -> int | None:
+    """Return a file's bytes; None of what is empty or cannot be looked at, which is said where it is read."""
+    with suppress(OSError):
+        return os.stat(file).st_size or None  # noqa: PTH116  (many Path objects cost seconds)
+    return None
+
+
+def _digest(file: str, most: int | None = None) -> bytes | None:
+    """Return a digest of a file's content or of its first bytes; None where it cannot be read."""
+    hashed = hashlib.blake2b()
+    with suppress(OSError), open(file, "rb") as opened:  # noqa: PTH123
+        while piece := opened.read(most or _PIECE):
+            hashed.update(piece)
+            if most:
+                break
+        return hashed.digest()
+    return None
 
 
 def _files(paths: PathTable) -> dict[str, str]:

@@ -31,9 +31,9 @@ from refconv.data.augmentation import Augmentation
 from refconv.data.class_names import Classes, listed
 from refconv.data.dataset import Data
 from refconv.data.disk import DiskData
-from refconv.data.images import EXTENSIONS, FileImages, Images, class_folders, open_image, reading
+from refconv.data.images import EXTENSIONS, FileImages, Images, apart, class_folders, open_image, reading
 from refconv.data.memory import MemoryData
-from refconv.data.own import OF_OTHER_TASKS, is_own, open_own
+from refconv.data.own import OF_OTHER_TASKS, format_meant, is_own, open_own
 from refconv.data.preprocessing import DEFAULT_SIZE, FLAGS, RECIPE, Statement, common_size, resolve, says, stated_size
 from refconv.data.shards import shard_images
 from refconv.data.sources import SOURCES, Source, cache_folder
@@ -248,7 +248,7 @@ def _images(
     close = difflib.get_close_matches(name.lower(), SOURCES, n=2, cutoff=0.5)
     expected = " or ".join(close) or ", ".join(known)
     place, kinds = path_of(root, name), {".csv": "table", ".tsv": "table", ".json": "table", ".npz": "arrays"}
-    remedy = f"write folder:{name} to read that folder" if place.is_dir() else None
+    remedy = f"write folder:{name} to read that folder" if place.is_dir() else format_meant(name)
     if place.is_file() and place.suffix.lower() in kinds:
         remedy = f"write {kinds[place.suffix.lower()]}:{name} to read that file"
     raise DataError("unknown data", where=name, expected=expected, remedy=remedy)
@@ -276,7 +276,7 @@ def folder_images(path: Path, *, val_split: float, for_training: bool = True) ->
     The held-out folders may hold some of the training folder's classes only; labels are those of the training folder.
 
     Raises:
-        DataError: if a folder is missing, a class is empty, or a held-out folder has a class that ``train`` has not.
+        DataError: if a folder is missing, a class is empty, or a held-out folder has a class or file that it must not.
     """
     if not path.is_dir():
         raise DataError("no such folder", where=f"folder:{path}", remedy="give the folder that holds train and val")
@@ -290,11 +290,11 @@ def folder_images(path: Path, *, val_split: float, for_training: bool = True) ->
         return Parts(train=None, val=None, test=_class_folders(path))
     val, test = held_out(names, where=str(path), val_split=val_split)
     train = _class_folders(path / "train") if "train" in names else None
-    tested = _class_folders(path / test)
-    validated = None if val is None else _class_folders(path / val)
+    tested, validated = _class_folders(path / test), None if val is None else _class_folders(path / val)
     classes = Classes((tested if train is None else train).class_names, remedy="give the splits the same class folders")
     labelled = None if validated is None else _labelled(validated, classes, path / str(val))
-    return Parts(train, labelled, _labelled(tested, classes, path / test))
+    whole = Parts(train, labelled, _labelled(tested, classes, path / test))
+    return apart(whole, lambda part: part.paths, where=str(path))
 
 
 _ON_A_DISK: dict[str, Callable[..., Parts[Any]]] = {

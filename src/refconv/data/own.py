@@ -24,7 +24,7 @@ from refconv.data.loading import load_batches
 from refconv.data.preprocessing import Preprocessing
 from refconv.data.splits import index_of
 from refconv.data.targets import CLASSES, Named, Wanted
-from refconv.errors import DataError, SettingError
+from refconv.errors import DataError, SettingError, did_you_mean
 from refconv.process.randomness import derive_seed, seeded
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -33,6 +33,8 @@ HANDED_OVER: dict[str, Mapping[str, Any]] = {}
 
 OF_OTHER_TASKS = {"scenes", "coco", "voc", "masks", "cityscapes", "images", "photographs"}
 """Words before a colon that name formats of data for detection, segmentation and restoration."""
+
+_FORMATS = ("folder", "table", "arrays", "hf", "wds", *sorted(OF_OTHER_TASKS))
 
 
 def is_own(name: str) -> bool:
@@ -44,7 +46,19 @@ def is_own(name: str) -> bool:
     """
     module, _, function = name.partition(":")
     named = all(part.isidentifier() for part in (*module.split("."), function))
-    return name in HANDED_OVER or (named and module not in {"folder", "table", "arrays", "hf", "wds", *OF_OTHER_TASKS})
+    return name in HANDED_OVER or (named and module not in _FORMATS)
+
+
+def format_meant(name: str) -> str | None:
+    """Return the remedy for data with a mistyped word before the colon.
+
+    Example:
+        >>> format_meant("fodler:images"), format_meant("mypackage.data:signals")
+        ('did you mean folder:images?', None)
+    """
+    word, colon, rest = name.partition(":")
+    meant = did_you_mean(word + colon, [f"{known}:" for known in _FORMATS]) if colon else None
+    return meant and meant.replace(":", f":{rest}")
 
 
 class OwnData(Data):
@@ -147,6 +161,9 @@ def _returned(name: str) -> Mapping[str, Any]:
     try:
         found = imported(name)()
     except Exception as error:  # foreign code may raise anything
+        away = isinstance(error, ModuleNotFoundError) and error.name == name.partition(":")[0]
+        if away and (remedy := format_meant(name)):
+            raise DataError("unknown data", where=name, found=str(error), remedy=remedy) from error
         expected, found = "a function that returns a mapping of train, val and test", f"{type(error).__name__}: {error}"
         raise DataError("cannot open the data", where=name, expected=expected, found=found) from error
     if not isinstance(found, Mapping):

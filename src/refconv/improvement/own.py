@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Sized
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler, Subset
 
 from refconv.data.own import HANDED_OVER
 from refconv.errors import ModelError, RunError, SettingError
@@ -47,6 +48,33 @@ def _remedy(error: ModelError) -> str | None:
         wanted = (error.expected or "").partition(",")[0]
         return f"give loaders of samples of {error.found} channels, or a network for {wanted}"
     return "give a model for the data's classes" if remedy.startswith(LET_IT) else error.remedy
+
+
+def _origin(dataset: Any) -> tuple[Any, set[int] | None]:
+    """Return what a dataset is a subset of, and its indices there; None for all of them."""
+    indices: Sequence[Any] | None = None
+    while isinstance(dataset, Subset):
+        chosen = dataset.indices
+        indices = chosen if indices is None else [chosen[index] for index in indices]
+        dataset = dataset.dataset
+    if indices is None:
+        return dataset, None
+    count = len(dataset) if isinstance(dataset, Sized) else 0
+    return dataset, {int(index) + count * (int(index) < 0) for index in indices}
+
+
+def _check_apart(datasets: Mapping[str, Any]) -> None:
+    """Refuse samples that are in two roles, as far as can be told: by one dataset object and indices into it."""
+    origins = {name: _origin(dataset) for name, dataset in datasets.items()}
+    for (one, (first, chosen)), (two, (second, others)) in combinations(origins.items(), 2):
+        given = [indices for indices in (chosen, others) if indices is not None]
+        both = set.intersection(*given) if given else None
+        if first is second and both != set():
+            found = f"{len(both):,} in both, the first: {min(both)}" if both else "the same dataset"
+            remedy = "split the dataset, as by torch.utils.data.random_split" + ", or leave test out" * (two == "test")
+            raise SettingError(
+                "samples in two roles", where=f"{one} and {two}", expected="each in one", found=found, remedy=remedy
+            )
 
 
 def improve(
@@ -91,7 +119,7 @@ def improve(
 
     Raises:
         ModelError: if the model is no module, or is wrapped or refocused.
-        SettingError: if a setting is not possible.
+        SettingError: if a setting is not possible, or a sample is in two of the loaders.
         DataError: if a dataset has no length or gives something else than samples and classes.
         RefconvError: as :func:`refconv.improvement.improving.improve_recipe`.
     """
@@ -116,6 +144,7 @@ def improve(
                 where=name, found=type(loader.sampler).__name__, remedy="choose samples in the dataset, as by Subset",
             )  # fmt: skip
     datasets = {name: loader.dataset for name, loader in loaders.items() if loader is not None}
+    _check_apart(datasets)
     data = type(train.dataset).__name__
     weights = folder / _BASE
     HANDED_OVER[data] = {**datasets, "collate": train.collate_fn}

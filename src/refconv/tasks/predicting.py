@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from refconv.data.arrays import ARRAYS, SOUNDS, fitted, is_tensor_file
-from refconv.data.images import EXTENSIONS, FileImages, PathTable, decode, images_below, sizes_of
+from refconv.data.images import EXTENSIONS, FileImages, PathTable, dangling, decode, images_below, sizes_of
 from refconv.data.opening import of_images
 from refconv.errors import DataError, file_name_text
 from refconv.models.model_input import channels_of
@@ -40,7 +40,7 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
         elif path.is_file():
             found.append(path)
         else:
-            raise missing("folder", "no such image or folder", where=path)
+            raise missing("folder", "no such image or folder", where=path, found=dangling(path))
     return found
 
 
