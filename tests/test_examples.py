@@ -339,14 +339,16 @@ def improve_example(code, pretrained):
     draw = torch.Generator().manual_seed(0)
     labels = torch.arange(60) % 3
     images = torch.randn(60, 1, 8, 8, generator=draw) + labels[:, None, None, None]
-    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images, labels), batch_size=10)
+    sets = [torch.utils.data.TensorDataset(images, labels) for _ in range(3)]
+    names = ("train_loader", "val_loader", "test_loader")
+    loaders = {name: torch.utils.data.DataLoader(one, batch_size=10) for name, one in zip(names, sets, strict=True)}
     model = resnet_small(num_classes=3, channels=[4, 8])
     before = {name: value.clone() for name, value in model.state_dict().items()}
     small = code.replace('budget="40ep"', 'budget="9ep", contenders=("plain",), check=False, show=False, lr=0.1')
     assert small != code
     with tempfile.TemporaryDirectory() as folder:
-        names = {"model": model, "train_loader": loader, "val_loader": loader, "test_loader": loader}
-        record = run_python(small.replace("runs/better", f"{folder}/better"), names)["record"]
+        given = {"model": model, **loaders}
+        record = run_python(small.replace("runs/better", f"{folder}/better"), given)["record"]
         moved = any(not torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert moved == (record.winner != "the network as it was")
 

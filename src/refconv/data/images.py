@@ -221,30 +221,21 @@ T = TypeVar("T")
 
 
 def apart(parts: Parts[T], paths_of: Callable[[Any], PathTable], *, where: str) -> Parts[T]:
-    """Return splits that lists of images made, after a check that no image is both trained on and held out.
+    """Return splits, after a warning if images are held out that are trained on too: results on them say nothing.
 
-    Files are compared, links followed, whatever their names. One warning tells of copies, see :func:`_copied`.
-
-    Raises:
-        DataError: if some are; results on them would say how well the network remembers.
+    The same file counts, links followed, and a copy; see :func:`_copied`.
     """
     if parts.train is None:
         return parts
     trained = _files(paths_of(parts.train))
-    held_out: dict[str, str] = {}
+    held: dict[str, str] = {}
     for part in (parts.val, parts.test):
-        held = {} if part is None else _files(paths_of(part))
-        if both := [file for file in held if file in trained]:
-            what, found = "images that are trained on are held out too", f"{len(both):,} of {len(held):,}, the first:"
-            remedy = "take them out of one of the splits"
-            raise DataError(
-                what, where=where, expected="each in one split", found=f"{found} {held[both[0]]}", remedy=remedy
-            )
-        held_out |= held
-    if copies := _copied(trained, held_out):
-        number = f"{len(copies):,} of {len(held_out):,} images held out"
-        about = f"{where}: {number} are copies of images that are trained on, with name and content, the first:"
-        warnings.warn(f"{about} {held_out[copies[0]]}; results on them say nothing", RefconvWarning, stacklevel=2)
+        held |= {} if part is None else _files(paths_of(part))
+    same = [file for file in held if file in trained]
+    if both := same + _copied(trained, [file for file in held if file not in trained]):
+        found = f"{len(both):,} of {len(held):,} images held out are trained on too, the same files or copies"
+        said = f"{where}: {found}, the first: {held[both[0]]}; results on them say nothing"
+        warnings.warn(said, RefconvWarning, stacklevel=2)
     return parts
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from refconv.data.scenes import make_scenes
-from refconv.errors import DataError
+from refconv.errors import DataError, RefconvWarning
 from refconv.tasks.detection.layouts import coco_annotations, voc_annotations
 
 XML = """<annotation><filename>{name}.jpg</filename><size><width>30</width><height>20</height></size>
@@ -209,7 +209,7 @@ def test_no_objects_at_all_are_refused(home):
         voc_annotations(home)
 
 
-def test_images_that_are_trained_on_and_held_out_are_refused(home):
+def test_images_that_are_trained_on_and_held_out_are_warned_of(home):
     (home / "ImageSets/Main/val.txt").write_text("c\nb\n")
-    with pytest.raises(DataError, match=r"Main: images that are trained on are held out too; .* 1 of 2, .*b\.jpg"):
+    with pytest.warns(RefconvWarning, match=r"Main: 1 of 2 images held out are trained on too, .*b\.jpg; results"):
         voc_annotations(home)
