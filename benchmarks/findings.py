@@ -59,7 +59,10 @@ def findings(records: Sequence[Comparison], robustness_rows: Sequence[Mapping[st
     known = {record.name: record for record in records}
     parts = [
         ("Is there a gain that is more than the extra training?", goal(known)),
-        ("Do trained networks from outside gain, and from what?", _with(known, "adaptation", outside)),
+        (
+            "Do trained networks from outside gain, and from what?",
+            _with(known, "adaptation", outside) + by_accuracy(known),
+        ),
         ("Which directions of the filters should move?", _with(known, "subspaces", directions)),
         ("Which member of the family helps, and what does averaging add?", _with(known, "corruptions_family", family)),
         ("How much of the published gain is extra training?", retraining(known)),
@@ -176,6 +179,24 @@ def explanation(record: Comparison) -> str:
         "If refocusing only changed how fast each layer learns, then `lr_scaled`, a plain network whose layers learn "
         "at the rate that the mean eigenvalue of their Gram gives, would do the same. Refocusing and this control "
         f"differ, with an interval that excludes zero, on {differing} of {len(control)} architectures.\n\n{table(rows)}"
+    )
+
+
+def by_accuracy(known: Mapping[str, Comparison]) -> str:
+    """Say what changes where accuracy and not the loss chooses the settings; nothing where that was not run.
+
+    Args:
+        known: the studies by name.
+    """
+    name = "adaptation_by_accuracy"
+    if name not in known:
+        return ""
+    found = _over_architectures(known[name], "refocus")
+    span = [MEASURES["top1"].shown(value.mean, signed=True) for value in sorted(found, key=lambda value: value.mean)]
+    return (
+        "\n\nThere the loss of one run chose the settings. Where the accuracy of two chooses them "
+        f"([{name}]({name}.md)), refocusing is {span[0]} to {span[-1]} points above plain training; the gain is that "
+        f"large, and its interval excludes zero, on {sum(map(reached, found))} of {len(found)} networks."
     )
 
 
