@@ -6,6 +6,7 @@ import json
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
@@ -96,6 +97,29 @@ def test_class_names_that_are_given_twice_are_warned_of(tmp_path):
             class_names=["cat", "dog", "cat"],
             preprocessing={"input_size": [1, 8, 8]},
         )
+
+
+class Brightness(nn.Sequential):
+    """Its second output is larger for bright images."""
+
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 2, 1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        nn.init.ones_(self[0].weight).data[0].neg_()
+
+
+def test_class_names_in_another_order_than_the_outputs_are_doubted(tmp_path):
+    for split in ("train", "val"):
+        for name, value in (("dark", 0), ("light", 255)):
+            place = tmp_path / "data" / split / name
+            place.mkdir(parents=True)
+            for number in range(4):
+                Image.new("RGB", (8, 8), (value, value, number)).save(place / f"{split}{number}.png")
+    about = {"data": f"folder:{tmp_path / 'data'}", "preprocessing": {"img_size": 8}}
+    name = "engine.test_adopting:Brightness"
+    words = "class_names: perhaps in another .* expected dark, light: top-1 100.00%, found light, dark: 0.00% of the s"
+    with pytest.warns(RefconvWarning, match=words):
+        adopt(Brightness(), name, tmp_path / "wrong", class_names=["light", "dark"], **about)
+    assert "100.00%" in str(adopt(Brightness(), name, tmp_path / "right", class_names=["dark", "light"], **about))
 
 
 def test_adopt_is_public():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from refconv.data import Data, DataInfo
 from refconv.data.class_names import is_of_imagenet, library_names, warn_of_doubles
 from refconv.data.preprocessing import DEFAULT, GUESSED
 from refconv.engine.run_record import command, versions
-from refconv.errors import CheckpointError, DataError, ModelError, RunError, SettingError, said_by
+from refconv.errors import CheckpointError, DataError, ModelError, RefconvWarning, RunError, SettingError, said_by
 from refconv.models.creation import ModelSpec
 from refconv.models.metadata import ADOPTED
 from refconv.models.model_folder import check_model_place
@@ -153,6 +155,8 @@ def adopt(
         written = open_model(str(out))
         certificate = kind.certify(opened.model, written.model, random_input(written, _CERTIFIED))
         split, evaluation, why = (None, None, "no data given") if data is None else _evaluated(written, data, data_dir)
+        if evaluation is not None and data is not None and class_names:
+            _doubt_order(written, evaluation, data, data_dir)
         record = AdoptRecord(
             folder=str(out), weights=source, sha256=digest, model=written.name, task=task,
             classes=None if task in UNCOUNTED else _outputs(opened), classes_from=named_by, preprocessing=str(used),
@@ -311,6 +315,24 @@ def _evaluated(opened: Opened, data: str, data_dir: str | None) -> tuple[str | N
         return None, None, f"{found.info.name} has neither a test nor a validation split"
     part: Any = split
     return split, task_named(opened.task).evaluate(opened.model, found, part, batch_size=_BATCH), ""
+
+
+def _doubt_order(opened: Opened, evaluation: Evaluation, data: str, data_dir: str | None) -> None:
+    """Warn if the outputs fit the data's own order of the classes better than the names that were given.
+
+    Better is more than two standard errors of the share of samples that is right.
+    """
+    own = data_for(opened, data, root=data_dir, labelled=False).info.class_names
+    if opened.task != "classification" or opened.class_names == own or {*opened.class_names} != {*own}:
+        return
+    _, other, _ = _evaluated(dataclasses.replace(opened, class_names=own), data, data_dir)
+    assert other is not None
+    given, ordered = (one.measures()["top1"] for one in (evaluation, other))
+    if ordered - given > 2 * math.sqrt(ordered * (1 - ordered) / other.samples):
+        what, expected = "perhaps in another order than the outputs", f"{_shown(own)}: top-1 {ordered:.2%}"
+        found = f"{_shown(opened.class_names)}: {given:.2%} of the same {other.samples:,} samples"
+        doubt = SettingError(what, where="class_names", expected=expected, found=found)
+        warnings.warn(str(doubt), RefconvWarning, stacklevel=3)
 
 
 def read_class_names(given: str) -> tuple[str, ...]:
