@@ -84,7 +84,7 @@ def reading_tensors(path: Path, noun: str, *, expected: str, remedy: str = COPY_
     with in_one_line(CheckpointError, "cannot be read", where=str(path), remedy=COPY_AGAIN):
         try:
             yield
-        except Exception as error:
+        except Exception as error:  # readers of files raise anything for damaged ones
             if isinstance(error, RefconvError) or lacks_memory(error):
                 raise
             if isinstance(error, OSError) and error.errno != errno.EINVAL:  # of torch, that the end is missing

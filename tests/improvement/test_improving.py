@@ -153,7 +153,7 @@ def test_a_crashed_contender_leaves_the_others(base, tmp_path, monkeypatch):
 
 def test_diverged_runs_are_out(base, tmp_path):
     with pytest.raises(
-        RunError, match="no run of the round left a result; found all of them diverged; give a lower lr"
+        RunError, match="no run of the round left a result; found all of them diverged; give a lower --lr"
     ):
         improve(recipe(base, lr=1e9), tmp_path / "out", config(contenders=("plain",), budget="3ep"))
 

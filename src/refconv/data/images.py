@@ -126,7 +126,9 @@ def reading(where: str) -> Iterator[None]:
 
 def dangling(path: str | Path) -> str | None:
     """Return what is found at a path that is a link to nothing."""
-    return f"a link to {os.readlink(path)}, where nothing is" if os.path.islink(path) else None  # noqa: PTH114, PTH115
+    if not os.path.islink(path):  # noqa: PTH114  # Path.is_symlink refuses long names
+        return None
+    return f"a link to {Path(path).readlink()}, where nothing is"
 
 
 def _in_8_bits(image: Image.Image, where: str) -> Image.Image:
@@ -276,7 +278,7 @@ def _size(file: str) -> int | None:
 def _digest(file: str, most: int | None = None) -> bytes | None:
     """Return a digest of a file's content or of its first bytes; None where it cannot be read."""
     hashed = hashlib.blake2b()
-    with suppress(OSError), open(file, "rb") as opened:  # noqa: PTH123
+    with suppress(OSError), open(file, "rb") as opened:  # noqa: PTH123  (many Path objects cost seconds)
         while piece := opened.read(most or _PIECE):
             hashed.update(piece)
             if most:

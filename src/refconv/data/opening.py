@@ -276,7 +276,7 @@ def folder_images(path: Path, *, val_split: float, for_training: bool = True) ->
     The held-out folders may hold some of the training folder's classes only; labels are those of the training folder.
 
     Raises:
-        DataError: if a folder is missing, a class is empty, or a held-out folder has a class or file that it must not.
+        DataError: if a folder is missing, a class is empty, or a held-out folder has a class that ``train`` has not.
     """
     if not path.is_dir():
         raise DataError("no such folder", where=f"folder:{path}", remedy="give the folder that holds train and val")

@@ -331,7 +331,8 @@ def _doubt_order(opened: Opened, evaluation: Evaluation, data: str, data_dir: st
     if ordered - given > 2 * math.sqrt(ordered * (1 - ordered) / other.samples):
         what, expected = "perhaps in another order than the outputs", f"{_shown(own)}: top-1 {ordered:.2%}"
         found = f"{_shown(opened.class_names)}: {given:.2%} of the same {other.samples:,} samples"
-        doubt = SettingError(what, where="class_names", expected=expected, found=found)
+        remedy = "compare --class-names, in Python class_names, with the order that the network was trained in"
+        doubt = SettingError(what, where="class_names", expected=expected, found=found, remedy=remedy)
         warnings.warn(str(doubt), RefconvWarning, stacklevel=3)
 
 

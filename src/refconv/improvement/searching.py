@@ -105,7 +105,7 @@ class Search:
             return
         if not ranked:
             failed = "; ".join(self.failures.values())
-            found, remedy = (failed, None) if failed else ("all of them diverged", "give a lower lr")
+            found, remedy = (failed, None) if failed else ("all of them diverged", "give a lower --lr, in Python lr")
             raise RunError("no run of the round left a result", where=str(self.out), found=found, remedy=remedy)
         if len(self._rounds) < len(self.plan.rounds):
             entries = [self._entries[run.folder] for run in ranked]
