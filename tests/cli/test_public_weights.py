@@ -77,7 +77,7 @@ def test_images_of_several_sizes_say_no_size(public, capsys, tmp_path):
     assert main(["predict", "small.th", "images/val", *NAME, "--device", "cpu"]) == 2
     (error,) = capsys.readouterr().err.splitlines()
     assert "the size of the model's input is not known" in error
-    assert error.endswith("give --img-size")
+    assert error.endswith("give --img-size, in Python preprocessing={'img_size': 224}")
 
 
 def test_plan_train_merge_and_verify_take_them(public, capsys):

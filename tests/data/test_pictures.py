@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from refconv.data.pictures import PHOTOGRAPHS, open_pictures
-from refconv.errors import DataError
+from refconv.errors import DataError, RefconvWarning
 
 
 def write(path, size=(20, 16), mode="RGB"):
@@ -81,6 +81,13 @@ def test_folders_train_val_and_test_are_the_splits(folders, val, test, tmp_path)
     assert parts.train.names == ("inside/train.png",)
     assert (parts.val is not None) == val
     assert (parts.test and parts.test.names[0]) == (test and f"inside/{test}.png")
+
+
+def test_pictures_that_are_trained_on_and_held_out_are_warned_of(tmp_path):
+    for place in ("train/a.png", "train/b.png", "test/a.png"):
+        write(tmp_path / place)
+    with pytest.warns(RefconvWarning, match=r"images:.*: 1 of 1 images held out are trained on too, .*test/a\.png"):
+        open_pictures(f"images:{tmp_path}", None)
 
 
 def test_values_of_every_mode_are_8_bits(tmp_path):

@@ -213,7 +213,13 @@ def open_files(paths: Sequence[str], in_chans: int | None, *, first: FileRows | 
         shape = [in_chans or shape[0], max(_length(path) for path in paths)]
     elif in_chans not in {None, shape[0]} and shape[0] != 1:
         what, expected, found = "a sample of another kind", f"{in_chans} channels", str(shape[0])
-        raise DataError(what, where=paths[0], expected=expected, found=found, remedy=f"give --in-chans {shape[0]}")
+        raise DataError(
+            what,
+            where=paths[0],
+            expected=expected,
+            found=found,
+            remedy=f"give --in-chans {shape[0]}, in Python in_chans",
+        )
     return FileRows(PathTable(paths), tuple(shape), rate=rate)
 
 

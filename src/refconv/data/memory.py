@@ -115,7 +115,7 @@ def _preprocessing(name: str, source: Source, in_chans: int, stated: Sequence[St
     preprocessing = resolve([whole, sized, *taken, data], in_chans=in_chans, where=name)
     if preprocessing.size != own and preprocessing.interpolation not in _INTERPOLATIONS:
         what, expected = "resampling not available for data kept in memory", ", ".join(_INTERPOLATIONS)
-        found, remedy = preprocessing.interpolation, "give --interpolation bicubic"
+        found, remedy = preprocessing.interpolation, "give --interpolation bicubic, in Python interpolation"
         raise DataError(what, where=name, expected=expected, found=found, remedy=remedy)
     if source.rate is not None:
         check_rate(source.rate, preprocessing.sample_rate, where=name)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from refconv.data.images import EXTENSIONS, FileImages, PathTable, decoded, images_below, sizes_of
+from refconv.data.images import EXTENSIONS, FileImages, PathTable, apart, decoded, images_below, sizes_of
 from refconv.data.preprocessing import IMAGE_MODES
 from refconv.data.splits import Parts, held_out
 from refconv.errors import DataError
@@ -79,7 +79,8 @@ def open_pictures(
     if names == ["train"]:
         return Parts(trained, None, None)
     chosen, tested = held_out(names, where=name, val_split=val_split)
-    return Parts(trained, None if chosen is None else _below(folder / chosen), _below(folder / tested))
+    parts = Parts(trained, None if chosen is None else _below(folder / chosen), _below(folder / tested))
+    return apart(parts, lambda part: part.paths, where=name)
 
 
 def _photographs() -> Path:

@@ -56,9 +56,8 @@ def completed(recipe: Recipe, given: Sequence[str]) -> Recipe:
     if recipe.method != "plain":
         raise SettingError("improve chooses the method itself", where="method", found=repr(recipe.method))
     if not (recipe.pretrained or recipe.checkpoint is not None):
-        raise SettingError(
-            "improve needs a trained network", where="checkpoint", remedy="give --checkpoint or --pretrained"
-        )
+        remedy = "give --checkpoint or --pretrained, in Python checkpoint or pretrained"
+        raise SettingError("improve needs a trained network", where="checkpoint", remedy=remedy)
     info = task_of(recipe).open_data(recipe).info
     if not info.val_size:
         recipe = dataclasses.replace(recipe, val_split=VAL_SPLIT)

@@ -161,7 +161,9 @@ def _build_torchvision(name: str, pretrained: bool, arguments: dict[str, Any]) -
     if name not in models.list_models():
         raise ModelError(UNKNOWN, where=where, remedy=did_you_mean(name, models.list_models()))
     if arguments.pop("in_chans", 3) != 3:
-        raise ModelError("torchvision's models take 3 channels", where=where, remedy="give --in-chans 3")
+        raise ModelError(
+            "torchvision's models take 3 channels", where=where, remedy="give --in-chans 3, in Python in_chans"
+        )
     for kind, home in _OF_TORCHVISION.items():
         if name in models.list_models(module=getattr(models, kind)):
             return _build_here(home, "torchvision", name, pretrained, arguments)

@@ -206,7 +206,9 @@ def timm_features(
 ) -> tuple[nn.Module, list[int]]:
     """Build a backbone of feature maps; return it and the index of each stride, as far as the backbone's go."""
     if name is None:
-        raise ModelError("no backbone named", where="backbone", remedy="give --backbone and a timm name")
+        raise ModelError(
+            "no backbone named", where="backbone", remedy="give --backbone and a timm name, in Python backbone"
+        )
     check_backbone(name)
     create = partial(timm.create_model, name, features_only=True, in_chans=in_chans, **arguments)
     body = _created(create, name, pretrained=pretrained)

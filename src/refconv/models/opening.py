@@ -107,7 +107,13 @@ def input_of(opened: Opened, *, pictures: bool = True) -> Preprocessing:
     if size is None:
         what = "the size of the model's input is not known"
         found = "no size in what the model says, nor square images of one"
-        raise DataError(what, where=opened.name, expected=expected, found=found, remedy="give --img-size")
+        raise DataError(
+            what,
+            where=opened.name,
+            expected=expected,
+            found=found,
+            remedy="give --img-size, in Python preprocessing={'img_size': 224}",
+        )
     if pictures and (len(size) != 2 or in_chans not in IMAGE_MODES):
         found = f"input_size={[in_chans, *size]}"
         raise DataError("the model takes no images", where=opened.name, expected=expected, found=found)

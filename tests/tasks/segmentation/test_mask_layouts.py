@@ -188,6 +188,22 @@ def test_images_that_are_trained_on_and_held_out_are_warned_of(tmp_path):
     home = write_voc(tmp_path, splits={"train": 4, "val": 2})
     with (home / "ImageSets/Segmentation/val.txt").open("a") as file:
         file.write("train_03\n")
-    words = r"Segmentation: 1 of 3 images held out are trained on too, .*, the first: .*train_03\.jpg; results on them"
+    words = r"voc:.*: 1 of 3 images held out are trained on too, .*, the first: .*train_03\.jpg; results on them"
     with pytest.warns(RefconvWarning, match=words):
         open_masks(f"voc:{home}")
+
+
+def test_copies_and_links_among_folders_of_masks_are_warned_of(tmp_path):
+    write_masks(tmp_path / "own", splits={"train": 3, "test": 2})
+    for kind in ("images", "masks"):
+        trained = min((tmp_path / "own" / kind / "train").iterdir())
+        shutil.copy(trained, tmp_path / "own" / kind / "test" / trained.name)
+    with pytest.warns(RefconvWarning, match=r"masks:.*own: 1 of 2 images held out are trained on too"):
+        open_masks(f"masks:{tmp_path / 'own'}")
+    write_cityscapes(tmp_path / "streets")
+    towns = tmp_path / "streets/leftImg8bit"
+    trained, held = (min((towns / split).rglob("*.png")) for split in ("train", "val"))
+    held.unlink()
+    held.symlink_to(trained)
+    with pytest.warns(RefconvWarning, match=r"cityscapes:.*streets: 1 of \d images held out are trained on too"):
+        open_masks(f"cityscapes:{tmp_path / 'streets'}")

@@ -120,9 +120,13 @@ def _check_square(preprocessing: Preprocessing, name: str) -> None:
     if len(set(preprocessing.size)) > 1:
         found = " x ".join(map(str, preprocessing.size))
         what = "segmentation needs a square input size"
-        raise DataError(what, where=name, found=f"{found} px", remedy="give --img-size")
+        raise DataError(what, where=name, found=f"{found} px", remedy="give --img-size, in Python img_size")
     if preprocessing.interpolation not in _RESAMPLING:
-        what, found, remedy = "unsupported interpolation", preprocessing.interpolation, "give --interpolation bicubic"
+        what, found, remedy = (
+            "unsupported interpolation",
+            preprocessing.interpolation,
+            "give --interpolation bicubic, in Python interpolation",
+        )
         raise DataError(what, where=name, expected=", ".join(_RESAMPLING), found=found, remedy=remedy)
 
 

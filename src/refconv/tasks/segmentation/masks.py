@@ -192,7 +192,9 @@ def open_masks(name: str, *, root: str | None = None, val_split: float = 0.0) ->
     folder = path_of(root, path)
     if not folder.is_dir():
         raise missing("folder", "no such folder", where=f"{kind}:{folder}")
-    return _LAYOUTS[kind](folder, val_split=val_split)
+    found = _LAYOUTS[kind](folder, val_split=val_split)
+    apart(found.parts, lambda part: part.images, where=f"{kind}:{folder}")
+    return found
 
 
 def _mask_folders(folder: Path, *, val_split: float) -> MaskSet:
@@ -262,7 +264,6 @@ def _voc(folder: Path, *, val_split: float) -> MaskSet:
         return MaskedImages(images, masks)
 
     parts = read_parts(names, read, where=lists, val_split=val_split)
-    apart(parts, lambda part: part.images, where=str(lists))
     return MaskSet(str(place), parts, declared_classes(place) or VOC_CLASSES)
 
 
