@@ -190,7 +190,8 @@ def write_page(record: dict[str, Any]) -> None:
         f"{round(lite0['top1'] * lite0['samples'])} are classified correctly.",
     )
     for name, text in record["printed"].items():
-        replace_part(PAGE, name, f"```\n{text.strip()}\n```")
+        shown = text.strip().replace("ResNet-20/", "runs/")  # where the page's commands write to
+        replace_part(PAGE, name, f"```\n{shown}\n```")
     conditions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     replace_part(PAGE, "conditions", f"Measured with {conditions}; one seed.")
 
