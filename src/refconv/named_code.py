@@ -3,7 +3,8 @@
 Models, data, losses and methods may be named as ``module:function``, which is then imported and called. A name that the
 user gives, on the command line, in Python, or in a recipe or study passed by name, is followed. A name inside a run, a
 model folder or a checkpoint is somebody's who wrote that file: it is followed if it was also named by the user, or
-trusted by :func:`trust` or the flag ``--trust``, and refused otherwise, before anything is imported.
+trusted by :func:`trust` or the flag ``--trust``, and refused otherwise, before anything is imported. A file that is a
+program itself is opened only where everything is trusted.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from refconv.errors import SettingError, TrustError
 
@@ -74,6 +76,17 @@ def check_trusted(names: Iterable[str | None], *, where: str) -> None:
         remedy = f"if you know who wrote it: --trust, or in Python refconv.trust('{modules}')"
         what = "refused, because it would run code that you have not named"
         raise TrustError(what, where=where, found=", ".join(dict.fromkeys(unknown)), remedy=remedy)
+
+
+def check_trusted_program(path: Path, kind: str) -> None:
+    """Refuse a file that is a program, unless everything is trusted: its author wrote what happens when it is run.
+
+    Raises:
+        TrustError: naming the file.
+    """
+    if _ALL not in _trusted:
+        remedy = "if you know who wrote it: --trust, or in Python refconv.trust(); an .onnx file needs neither"
+        raise TrustError(f"refused, because a {kind} file is a program", where=str(path), remedy=remedy)
 
 
 def _is_trusted(name: str) -> bool:

@@ -57,6 +57,7 @@ from refconv.models.model_input import of_weights
 from refconv.models.opening import input_of, open_model
 from refconv.models.run_folder import RunFolder
 from refconv.models.weight_files import read_weights, snapshot_bytes
+from refconv.named_code import trusting
 from refconv.recipe.recipe import Recipe
 from refconv.report import read_pair, write_report
 from refconv.studies import read_study
@@ -481,7 +482,8 @@ def exported_of(name: str) -> Callable[[Path], Entry]:
         export_small(file)
 
         def read() -> Any:
-            found = open_model(str(file), exported=True)
+            with trusting(True):  # a program may be opened only then
+                found = open_model(str(file), exported=True)
             outputs = found.model(torch.linspace(-1, 1, 3 * 32 * 32).reshape(1, 3, 32, 32))
             return digest_of([found.name, dict(found.arguments), found.task, outputs])
 
@@ -684,6 +686,13 @@ def _(folder: Path) -> Entry:
     file = folder / "recipe.toml"
     file.write_text(small_recipe(opt="adamw", lr=0.1).to_toml({"torch": "2"}))
     return of_bytes(file, lambda: Recipe.from_toml(file).to_dict(), b"a = 1\n", legal=True)
+
+
+@entry("recipe of a run, bytes")
+def _(folder: Path) -> Entry:
+    file = RunFolder(folder).recipe_file
+    file.write_text(small_recipe(opt="adamw", lr=0.1).to_toml({"torch": "2"}))
+    return of_bytes(file, lambda: RunFolder(folder).recipe().to_dict(), b"a = 1\n")
 
 
 @entry("study, structure")

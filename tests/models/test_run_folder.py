@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from refconv.errors import RunError
+from refconv.errors import CheckpointError, RefconvWarning, RunError
 from refconv.models.run_folder import RunFolder, locked, write_whole
 from refconv.recipe.recipe import Recipe
 
@@ -144,6 +144,35 @@ def test_the_recipe_of_a_run_is_read_from_its_folder(folder):
     folder.path.mkdir()
     folder.recipe_file.write_text(recipe.to_toml({"python": "3"}))
     assert folder.recipe() == recipe
+    assert folder.holds(recipe)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("seed = 3", "seed = 4"),
+        lambda text: text.partition("lr = ")[0],  # cut
+        lambda text: text.partition("\n")[2],  # without its first line
+    ],
+)
+def test_a_recipe_that_is_not_what_was_written_is_refused_as_that_of_the_run_and_read_as_a_recipe(folder, change):
+    recipe = Recipe(model="test_resnet", data="digits", seed=3)
+    folder.path.mkdir()
+    text = recipe.to_toml({"python": "3"})
+    folder.recipe_file.write_text(change(text))
+    assert folder.recipe_file.read_text() != text
+    with pytest.raises(CheckpointError, match=r"recipe\.toml: damaged or changed"):
+        folder.recipe()
+    assert not folder.holds(recipe)
+    assert Recipe.from_toml(folder.recipe_file).model == "test_resnet"
+
+
+def test_a_recipe_of_a_version_without_digests_is_read_with_a_note(folder):
+    recipe = Recipe(model="test_resnet", data="digits", seed=3)
+    folder.path.mkdir()
+    folder.recipe_file.write_text(f'{recipe.to_toml()}\n[versions]\npython = "3"\n')
+    with pytest.warns(RefconvWarning, match=r"recipe\.toml: written by a version that kept no digest"):
+        assert folder.recipe() == recipe
 
 
 def test_a_locked_folder_is_named_and_free_again_afterwards(tmp_path):

@@ -172,7 +172,7 @@ def test_lazy_kernel_is_refused_until_it_is_initialised():
 
 
 def test_wrapped_models_are_refused_with_the_way_back():
-    with pytest.raises(ModelError, match="wrapped by DataParallel; .*plain model is its .module"):
+    with pytest.raises(ModelError, match="wrapped by DataParallel; the plain model is its .module; wrap after"):
         refconv.refocus(DataParallel(Repeated()))
     with pytest.raises(ModelError, match="wrapper of torch.compile; .*the plain one is model._orig_mod"):
         refconv.refocus(torch.compile(Repeated(), backend="eager"))

@@ -94,7 +94,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False, show: bool =
                 return record
             setup = open_setup(method, processes, checkpoint)
             loop = Loop(setup, Stepper(setup), folder, checkpoint)
-            if processes.first and not (resume and folder.recipe_file.is_file() and folder.recipe() == recipe):
+            if processes.first and not (resume and folder.holds(recipe)):
                 write_whole(folder.recipe_file, recipe.to_toml(versions()).encode())
         metrics: Metrics = NoMetrics()
         with processes.together():

@@ -21,6 +21,9 @@ from refconv.records import conformed, parsed_json, type_hints
 SUFFIXES = {".onnx": "onnx", ".pt2": "pt2", ".torchscript": "torchscript", ".xml": "openvino"}
 """The formats, by what their files' names end in."""
 
+PROGRAMS = {".pt2": "torch.export", ".torchscript": "TorchScript"}
+"""Files that are programs, by whose: opening or running them may do what programs do, as torch's loaders unpickle."""
+
 Run = Callable[[Tensor], tuple[Tensor, ...]]
 _Opened = tuple[Run, Mapping[str, str], str]
 

@@ -14,12 +14,13 @@ from refconv.data.preprocessing import FLAGS, IMAGE_MODES, Preprocessing, Statem
 from refconv.errors import CheckpointError, DataError, ModelError, SettingError
 from refconv.models.builders import UNKNOWN, is_handed_over, unavailable
 from refconv.models.creation import ModelSpec, create_model, restore
-from refconv.models.exported import SUFFIXES, ExportedModel, open_runtime, stated_by_file
+from refconv.models.exported import PROGRAMS, SUFFIXES, ExportedModel, open_runtime, stated_by_file
 from refconv.models.model_folder import LOCAL, Located, load_model_folder, locate, read_config
 from refconv.models.model_input import NOTHING, channels_of, of_builder, of_folder, of_weights, stated_by
 from refconv.models.run_folder import RunFolder
 from refconv.models.weight_files import missing
 from refconv.models.weights import dtypes_in
+from refconv.named_code import check_trusted_program
 from refconv.paths import expanded
 from refconv.process.randomness import derive_seed, seeded
 from refconv.recipe.recipe import Recipe
@@ -179,6 +180,8 @@ def _open_checkpoint(found: Located) -> Opened:
 
 
 def _open_exported(found: Located) -> Opened:
+    if (kind := PROGRAMS.get(found.path.suffix)) is not None:
+        check_trusted_program(found.path, kind)
     runtime = open_runtime(found.path)
     said = runtime.known
     arguments: dict[str, Any] = {"num_classes": said["num_classes"], "in_chans": said["in_chans"]}

@@ -14,7 +14,7 @@ from refconv.named_code import check_trusted, resuming, running
 from refconv.paths import path_of
 from refconv.process.shortage import remedy_for
 from refconv.recipe.code import code_of
-from refconv.recipe.recipe import Recipe
+from refconv.recipe.recipe import Recipe, check_recipe_digest
 from refconv.records import replace_file
 
 LOCK_FILE = ".lock"
@@ -144,9 +144,16 @@ class RunFolder:
         with running(code):
             return f"refconv train {resuming()} --out {self.path}"
 
+    def holds(self, recipe: Recipe) -> bool:
+        """Return whether the folder's recipe is this one, as it was written."""
+        with suppress(RefconvError):
+            return self.recipe_file.is_file() and self.recipe() == recipe
+        return False
+
     def recipe(self) -> Recipe:
-        """Read the recipe of the run, which names no code that the user does not know."""
+        """Read the recipe of the run, which is what was written and names no code that the user does not know."""
         recipe = Recipe.from_toml(self.recipe_file)
+        check_recipe_digest(self.recipe_file)
         check_trusted(code_of(recipe), where=str(self.recipe_file))
         return recipe
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from refconv.digests import DIGEST, check_digest, digest_of
 from refconv.errors import RecipeError, did_you_mean, names_beside, said_by
 from refconv.paths import expanded, path_of
 from refconv.recipe.fields import Settings
@@ -103,15 +104,17 @@ class Recipe(Settings):
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def to_toml(self, versions: Mapping[str, str] | None = None) -> str:
-        """Return the recipe as TOML: every setting that is not None, and as a note the version of each program used.
+        """Return the recipe as TOML: every setting that is not None, and as notes program versions and a digest of it.
 
-        TOML has no null. Reading gives None back, because each setting that may be None is None by default.
+        TOML has no null. Reading gives None back, because each setting that may be None is None by default. Without
+        versions there are no notes.
         """
         import tomli_w
 
         values: dict[str, Any] = {name: value for name, value in self.to_dict().items() if value is not None}
         if versions:
-            values[VERSIONS_TABLE] = dict(versions)
+            digest = {DIGEST: digest_of(_sorted(values))}
+            values = {**digest, **values, VERSIONS_TABLE: {**versions, **digest}}  # a file cut at either end keeps one
         return tomli_w.dumps(values)
 
     def differences(self, other: Recipe) -> tuple[str, ...]:
@@ -127,20 +130,44 @@ def read_settings(path: Path | str, overrides: Mapping[str, Any] | None = None) 
     Raises:
         RecipeError: if the file cannot be read or is not TOML, or two names give a setting different values.
     """
+    values = _content(path)
+    for note in (VERSIONS_TABLE, DIGEST):
+        values.pop(note, None)
+    try:
+        return _overridden(translated(values), translated(overrides or {}))
+    except RecipeError as error:
+        raise RecipeError(str(error), where=str(path)) from error
+
+
+def check_recipe_digest(path: Path | str) -> None:
+    """Refuse the recipe of a run that is not what was written with it: what is said of its result would be another's.
+
+    Raises:
+        RecipeError: if the file cannot be read or is not TOML.
+        CheckpointError: if it was changed.
+    """
+    values = _content(path)
+    notes = values.pop(VERSIONS_TABLE, None)
+    said = {values.pop(DIGEST, None), notes.get(DIGEST) if isinstance(notes, Mapping) else None}
+    digest = {DIGEST: said.pop() if len(said) == 1 else ""} if said != {None} else {}
+    check_digest({**_sorted(values), **digest}, str(path), ours=notes is not None)
+
+
+def _sorted(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by name: TOML puts tables behind all other values."""
+    return dict(sorted(values.items()))
+
+
+def _content(path: Path | str) -> dict[str, Any]:
     try:
         text = path_of(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         remedy = names_beside(path_of(path)) if isinstance(error, FileNotFoundError) else None
         raise RecipeError("cannot read the recipe", where=str(path), found=said_by(error), remedy=remedy) from error
     try:
-        values = parsed_toml(text)
+        return parsed_toml(text)
     except ValueError as error:
         raise RecipeError("not a TOML file", where=str(path), found=str(error)) from error
-    values.pop(VERSIONS_TABLE, None)
-    try:
-        return _overridden(translated(values), translated(overrides or {}))
-    except RecipeError as error:
-        raise RecipeError(str(error), where=str(path)) from error
 
 
 def _overridden(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

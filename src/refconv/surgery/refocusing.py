@@ -25,10 +25,10 @@ Transforms = list[tuple[list[Layer], KernelTransform]]  # a transformation for e
 
 # Wrappers by class name, so that none of their packages is loaded to look for them, with the way back.
 _WRAPPERS = {
-    "DistributedDataParallel": "refocus first, then wrap with DDP; the plain model is its .module",
-    "DataParallel": "refocus first, then wrap; the plain model is its .module",
-    "FullyShardedDataParallel": "refocus first, then shard; merge from the gathered full state dict",
-    "FSDPModule": "refocus first, then shard; merge from the gathered full state dict",
+    "DistributedDataParallel": "the plain model is its .module; wrap after refocusing",
+    "DataParallel": "the plain model is its .module; wrap after refocusing",
+    "FullyShardedDataParallel": "shard after refocusing, and merge from the gathered full state dict",
+    "FSDPModule": "shard after refocusing, and merge from the gathered full state dict",
 }
 _COMPILED = "OptimizedModule"
 
