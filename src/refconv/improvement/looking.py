@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils import _pytree as pytree
 
-from refconv.data import Split
+from refconv.data.dataset import bytes_of, sampled
 from refconv.engine.setup import Setup, open_setup
 from refconv.engine.start import at_chance
 from refconv.engine.stepping import medians, step_seconds
@@ -216,23 +214,8 @@ def planned(setup: Setup, recipe: Recipe, config: ImproveConfig, look: Look, job
 
 def fingerprint(setup: Setup) -> str:
     """Return a digest of the network's weights, the facts about the data, and a few samples of each split."""
-    digest = hashlib.sha256(setup.info.to_json().encode())
-    splits: tuple[Split, ...] = ("train", "val", "test")
-    for split in splits:
-        if setup.data.size_of(split):
-            digest.update(_bytes_of(next(setup.data.eval_batches(split, batch_size=4))))
-    digest.update(_bytes_of(list(plain_state_dict(setup.model).values())))
-    return digest.hexdigest()
-
-
-def _bytes_of(content: object) -> bytes:
-    """Return the values of all tensors in nested lists and tables as bytes, and everything else in words."""
-    leaves = pytree.tree_leaves(content)
-    return b"".join(
-        one.detach().cpu().contiguous().view(-1).double().numpy().tobytes() if isinstance(one, Tensor) else
-        repr(one).encode()
-        for one in leaves
-    )  # fmt: skip
+    weights = bytes_of(list(plain_state_dict(setup.model).values()))
+    return hashlib.sha256(sampled(setup.data, ("train", "val", "test")) + weights).hexdigest()
 
 
 def check_place(out: Path) -> None:
