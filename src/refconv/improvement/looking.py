@@ -18,7 +18,7 @@ from refconv.engine.stepping import medians, step_seconds
 from refconv.errors import ModelError, RunError, SettingError
 from refconv.improvement.config import ImproveConfig
 from refconv.improvement.contenders import Contender, able, contenders, recipe_of
-from refconv.improvement.halving import Round, rounds
+from refconv.improvement.halving import Round, budget_for, rounds
 from refconv.improvement.record import Entry, SearchPlan
 from refconv.improvement.scoring import Score
 from refconv.methods.registry import method_of
@@ -190,6 +190,14 @@ def planned(setup: Setup, recipe: Recipe, config: ImproveConfig, look: Look, job
         for one, place in order[: found[0].entries]
     ]
     training = sum(one.entries * one.steps for one in found) * plain / 1000
+    waiting = tuple(one.name for one in chosen if one.name not in {entry.contender for entry in entries})
+    enough: float = _enough([one.name for one, _ in order], shortest=shortest, least=least) * size
+    if config.budget.unit == "seconds":
+        every = rounds(len(order), budget=2 * enough / size, shortest=shortest, least=least)
+        enough += min(enough, look.beside_training(every) / per_sample)
+    whole = config.budget.for_samples(
+        enough, train_size=setup.info.train_size, seconds_per_sample=per_sample, jobs=jobs
+    )  # fmt: skip
     return SearchPlan(
         recipe=recipe.to_dict(),
         teacher=config.teacher,
@@ -208,8 +216,15 @@ def planned(setup: Setup, recipe: Recipe, config: ImproveConfig, look: Look, job
         base_tested=look.tested,
         notes=look.notes,
         fingerprint=fingerprint(setup),
-        waiting=tuple(one.name for one in chosen if one.name not in {entry.contender for entry in entries}),
+        waiting=waiting,
+        enough=whole if waiting else "",
     )
+
+
+def _enough(names: Sequence[str], *, shortest: int, least: int) -> int:
+    """Return the steps of all runs that suffice for an entry of every contender, given the names of all entries."""
+    entries = 1 + max(names.index(name) for name in set(names))
+    return budget_for(entries, shortest=shortest, least=least)
 
 
 def fingerprint(setup: Setup) -> str:
@@ -266,7 +281,8 @@ def said(plan: SearchPlan) -> list[str]:
     if plan.memory_mb:
         rows.append("MB of a step: " + ", ".join(f"{n} {value:.0f}" for n, value in plan.memory_mb.items()))
     if plan.waiting:
-        rows.append(f"the budget does not suffice for: {', '.join(plan.waiting)}")
+        remedy = f"; a budget of about {plan.enough} tries all contenders" if plan.enough else ""
+        rows.append(f"the budget does not suffice for: {', '.join(plan.waiting)}{remedy}")
     rates: dict[str, list[str]] = {}
     for entry in plan.entries:
         rates.setdefault(entry.contender, []).append(f"{entry.lr:g}")
