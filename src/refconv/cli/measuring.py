@@ -109,9 +109,9 @@ def predict(
     pictures = all(pictured(opened, file) for file in files)
     preprocessing = input_of(opened, pictures=pictures) if task_named(opened.task).prepares_images else None
     if preprocessing is not None:
-        note(f"images: {preprocessing}")
-        if (small := too_small(opened.model, preprocessing.input_size)) is not None:
-            note(small)
+        small = too_small(opened.model, preprocessing.input_size)
+        for line in filter(None, (f"images: {preprocessing}", preprocessing.warning, small)):
+            note(line)
     found = []
     unreadable: list[tuple[Path, DataError]] = []
     asked: dict[str, Any] = {"device": choose_device(device), "threshold": threshold, "unreadable": unreadable}

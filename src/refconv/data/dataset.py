@@ -88,7 +88,8 @@ class Data(ABC):
     def said(self) -> tuple[str, ...]:
         """What is printed before data are used: how samples become tensors, and how classes were matched."""
         classes = self.remark if self.matching is None else str(self.matching)
-        return (f"images: {self.preprocessing}", *([f"classes: {classes}"] if classes else []))
+        lines = (f"images: {self.preprocessing}", self.preprocessing.warning, classes and f"classes: {classes}")
+        return tuple(line for line in lines if line)
 
     def train_targets(self) -> Tensor:
         """Return the targets of all training samples; data without one target a sample, such as boxes, have none."""
