@@ -167,7 +167,7 @@ def test_data_of_other_classes_are_refused_before_anything_is_measured(couple):
 def test_an_analysis_is_written_whole_and_old_records_go(tmp_path, couple):
     folder = tmp_path / "out"
     folder.mkdir()
-    for name in ("shifts-before", "redundancy", "mine"):
+    for name in ("shifts-before", "redundancy", "cues", "mine"):
         (folder / f"{name}.json").write_text("{}")
     analyse(couple, with_data()).write(folder)
     assert sorted(path.name for path in folder.iterdir()) == [

@@ -13,6 +13,7 @@ import torch
 
 from refconv.analysis.evidence import SCORES
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES, Found
+from refconv.analysis.stimuli import CUES
 from refconv.errors import RefconvError, RunError
 from refconv.measures.facts import FACTS_FILE, PairFacts
 from refconv.measures.pairs import read_record
@@ -44,7 +45,7 @@ class Analysis:
             there = read_facts(place)
             if there is None or not self.facts.continues(there):
                 (place / FACTS_FILE).unlink(missing_ok=True)
-            for name in (*WEIGHT_MEASURES, *DATA_MEASURES, SCORES):
+            for name in (*WEIGHT_MEASURES, *DATA_MEASURES, SCORES, CUES):
                 if name not in self.facts.measured:
                     for side in SIDES:
                         (place / f"{name}{side}.json").unlink(missing_ok=True)
@@ -123,8 +124,8 @@ class Taken:
 def reusable(folder: Path, now: PairFacts, beside: PairFacts | None = None) -> PairFacts | None:
     """Return the facts of the analysis in a folder, finished or not, whose records still hold; None if nothing does.
 
-    ``now``: what an analysis would begin with.
-    Records of another number of samples than the measures of ``beside`` took do not hold.
+    ``now``: what an analysis would begin with. Records of another number of samples than the measures of ``beside``
+    took do not hold.
     """
     facts = read_facts(folder)
     if facts is None or facts.belonging != now.belonging:
