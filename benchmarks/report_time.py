@@ -27,8 +27,8 @@ import torch
 import refconv
 from pages import ROOT, replace_part, table
 from refconv.analysis import timing
-from refconv.analysis.analysing import read_facts
 from refconv.analysis.evidence import AnalysisConfig
+from refconv.analysis.keeping import read_facts
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES
 from refconv.analysis.reportable import ANALYSIS_FOLDER
 from refconv.analysis.reporting import analyses_of

@@ -9,11 +9,14 @@ from torch import nn
 
 from refconv import analysis
 from refconv.analysis import registry, timing
-from refconv.analysis.analysing import Analysis, Display, analyse, open_couple, reusable
+from refconv.analysis.analysing import Display, analyse, begun, open_couple
 from refconv.analysis.evidence import AnalysisConfig, open_evidence
+from refconv.analysis.keeping import Analysis, reusable
 from refconv.analysis.registry import DATA_MEASURES, WEIGHT_MEASURES
 from refconv.errors import DataError, ModelError, SettingError
+from refconv.measures.agreement import Agreement
 from refconv.measures.facts import PairFacts
+from refconv.process.interruption import StoppedError
 from refconv.surgery import merged
 from refconv.surgery.refocusing import transformed
 from run_checkpoints import save_run, small_recipe
@@ -37,7 +40,10 @@ def couple(runs):
 class Heard(Display):
     def __init__(self):
         super().__init__(show=False)
-        self.begun, self.told = [], []
+        self.begun, self.told, self.said = [], [], []
+
+    def say(self, line):
+        self.said.append(line)
 
     def begin(self, name, number, count):
         self.begun.append((name, number, count))
@@ -69,7 +75,8 @@ def test_facts_say_what_was_compared(runs, couple):
     assert facts.model == "refconv.models.networks:mobilenet_small"
     assert facts.class_names == tuple("0123456789")
     assert dataclasses.asdict(facts.data) == {
-        "name": "digits", "split": "test", "max_samples": 40, "max_seconds": 30.0, "flags": {},
+        "name": "digits", "split": "test", "max_samples": 40, "max_seconds": 30.0, "flags": {}, "root": None,
+        "class_map": None,
     }  # fmt: skip
     assert facts.samples == {"agreement": 40, "calibration": 40}
     assert PairFacts.from_json(facts.to_json()) == facts
@@ -160,7 +167,7 @@ def test_data_of_other_classes_are_refused_before_anything_is_measured(couple):
 def test_an_analysis_is_written_whole_and_old_records_go(tmp_path, couple):
     folder = tmp_path / "out"
     folder.mkdir()
-    for name in ("shifts-before", "redundancy", "mine"):
+    for name in ("shifts-before", "redundancy", "cues", "mine"):
         (folder / f"{name}.json").write_text("{}")
     analyse(couple, with_data()).write(folder)
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -170,45 +177,106 @@ def test_an_analysis_is_written_whole_and_old_records_go(tmp_path, couple):
 
 
 def test_what_was_measured_before_is_not_measured_again(tmp_path, couple):
-    analyse(couple, with_data(only=("movement",))).write(tmp_path / "out")
-    earlier = reusable(tmp_path / "out", couple, with_data())
+    folder = tmp_path / "out"
+    analyse(couple, with_data(only=("movement",)), keep=folder)
     heard = Heard()
-    found = analyse(couple, with_data(), display=heard, earlier=earlier)
+    found = analyse(couple, with_data(), display=heard, keep=folder)
     assert [name for name, _, _ in heard.begun] == ["agreement", "calibration"]
+    assert heard.said[1].startswith("1 of 3 measures are there already, of the same weights, data and settings; ")
     assert set(found.facts.measured) == {"movement", *QUICK}
-    found.write(tmp_path / "out")
-    assert (tmp_path / "out/movement.json").exists()
-    again = reusable(tmp_path / "out", couple, with_data())
-    assert analyse(couple, with_data(), earlier=again) == Analysis(
-        dataclasses.replace(found.facts, command=again.command), {}
-    )
+    assert PairFacts.read(folder / "pair.json") == found.facts
+    assert (folder / "movement.json").exists()
+    assert analyse(couple, with_data(), keep=folder) == Analysis(found.facts)
+    assert set(analyse(couple, with_data(), keep=folder, again=True).records) > {"movement", "agreement"}
+
+
+def interrupt(*arguments, **settings):
+    raise KeyboardInterrupt
+
+
+def test_finished_measures_are_kept_at_a_stop_and_the_next_analysis_goes_on_with_them(tmp_path, couple, monkeypatch):
+    folder, whole = tmp_path / "out", analyse(couple, with_data())
+    with monkeypatch.context() as patched:
+        patched.setitem(DATA_MEASURES, "calibration", interrupt)
+        with pytest.raises(StoppedError) as stopped:
+            analyse(couple, with_data(), keep=folder)
+        assert str(stopped.value) == (
+            f"{folder}: stopped; 2 of 3 measures are finished and kept; the same command goes on with the rest"
+        )
+        with pytest.raises(StoppedError, match="2 of 3 .*; the same command, without --again, goes on with the rest$"):
+            analyse(couple, with_data(), keep=folder, again=True)
+        with pytest.raises(StoppedError, match="^stopped, and no measure is kept; with --out FOLDER "):
+            analyse(couple, with_data())
+    facts = PairFacts.read(folder / "pair.json")
+    assert facts.left_out == {"calibration": "not taken yet: the analysis has not finished"}
+    heard = Heard()
+    analyse(couple, with_data(), display=heard, keep=folder)
+    assert [name for name, _, _ in heard.begun] == ["calibration"]
+    assert PairFacts.read(folder / "pair.json").left_out == {}
+    for name, record in whole.records.items():
+        assert type(record).read(folder / f"{name}.json") == record
+
+
+def test_a_stop_before_the_first_measure_leaves_another_analysis_whole(tmp_path, couple, runs, monkeypatch):
+    folder = tmp_path / "out"
+    other = analyse(open_couple(runs[1], runs[0]), with_data(only=("movement",)), keep=folder)
+    monkeypatch.setitem(WEIGHT_MEASURES, "movement", interrupt)
+    with pytest.raises(StoppedError, match="stopped before a measure was finished; the same command starts again$"):
+        analyse(couple, with_data(), keep=folder)
+    assert PairFacts.read(folder / "pair.json") == other.facts
+
+
+def test_a_stop_while_a_measure_is_written_loses_that_one_alone(tmp_path, couple, monkeypatch):
+    folder, write = tmp_path / "out", Agreement.write
+    monkeypatch.setattr(Agreement, "write", lambda record, path: (write(record, path), interrupt()))
+    with pytest.raises(StoppedError, match="stopped; 1 of 3 measures are finished and kept"):
+        analyse(couple, with_data(), keep=folder)
+    assert set(PairFacts.read(folder / "pair.json").measured) == {"movement"}
+
+
+def test_measures_of_other_data_under_one_name_do_not_stand_beside_each_other(tmp_path, couple, monkeypatch):
+    folder = tmp_path / "out"
+    analyse(couple, with_data(only=("movement", "agreement")), keep=folder)
+    monkeypatch.setattr("refconv.analysis.analysing.sampled", lambda data, splits: b"other images")
+    heard = Heard()
+    analyse(couple, with_data(), display=heard, keep=folder)
+    assert [name for name, _, _ in heard.begun] == ["agreement", "calibration"]
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"samples": 39}, {"split": "train"}, {"data": None, "only": ()}, {"include": ("blocks.*",)}, {"seconds": 9.0}],
+    [
+        {"samples": 39},
+        {"split": "train"},
+        {"data": None, "only": ()},
+        {"include": ("blocks.*",)},
+        {"seconds": 9.0},
+        {"data_dir": "elsewhere"},
+        {"class_map": "map.csv"},
+        {"cue_conflict": "stimuli"},
+    ],
     ids=str,
 )
 def test_other_questions_take_nothing_from_an_earlier_analysis(tmp_path, couple, change):
     analyse(couple, with_data(only=("movement",))).write(tmp_path / "out")
-    assert reusable(tmp_path / "out", couple, with_data(only=QUICK)) is not None
-    assert reusable(tmp_path / "out", couple, with_data(**change)) is None
+    assert reusable(tmp_path / "out", begun(couple, with_data(only=QUICK))) is not None
+    assert reusable(tmp_path / "out", begun(couple, with_data(**change))) is None
 
 
 def test_other_weights_and_damage_take_nothing_from_an_earlier_analysis(tmp_path, couple, runs):
     folder = tmp_path / "out"
-    assert reusable(folder, couple, with_data()) is None
+    assert reusable(folder, begun(couple, with_data())) is None
     analyse(couple, with_data()).write(folder)
-    assert set(reusable(folder, couple, with_data()).measured) == {"movement", *QUICK}
-    assert reusable(folder, open_couple(runs[1], runs[0]), with_data()) is None
+    assert set(reusable(folder, begun(couple, with_data())).measured) == {"movement", *QUICK}
+    assert reusable(folder, begun(open_couple(runs[1], runs[0]), with_data())) is None
     (folder / "movement.json").write_text("{")
     (folder / "calibration-after.json").unlink()
-    assert set(reusable(folder, couple, with_data()).measured) == {"agreement"}
+    assert set(reusable(folder, begun(couple, with_data())).measured) == {"agreement"}
     facts = json.loads((folder / "pair.json").read_text())
     (folder / "pair.json").write_text(json.dumps({**facts, "versions": {"refconv": "0.0.0"}}))
-    assert reusable(folder, couple, with_data()) is None
+    assert reusable(folder, begun(couple, with_data())) is None
     (folder / "pair.json").write_text(json.dumps({**facts, "surplus": 1}))
-    assert reusable(folder, couple, with_data()) is None
+    assert reusable(folder, begun(couple, with_data())) is None
 
 
 def test_pairs_side_by_side_are_measured_on_as_many_samples(tmp_path, couple):
@@ -218,9 +286,12 @@ def test_pairs_side_by_side_are_measured_on_as_many_samples(tmp_path, couple):
     assert found.records["calibration-after"].samples == 24
     found.write(tmp_path / "out")
     questions = with_data(seconds=60.0)
-    assert set(reusable(tmp_path / "out", couple, questions, beside=first).measured) == {"movement", *QUICK}
+    assert set(reusable(tmp_path / "out", begun(couple, questions), beside=first).measured) == {"movement", *QUICK}
     other = dataclasses.replace(first, samples={"agreement": 16, "calibration": 24})
-    assert set(reusable(tmp_path / "out", couple, questions, beside=other).measured) == {"movement", "calibration"}
+    assert set(reusable(tmp_path / "out", begun(couple, questions), beside=other).measured) == {
+        "movement",
+        "calibration",
+    }
 
 
 def test_what_too_little_time_was_left_for_is_left_out_and_taken_the_next_time(tmp_path, couple, monkeypatch):
@@ -233,13 +304,12 @@ def test_what_too_little_time_was_left_for_is_left_out_and_taken_the_next_time(t
 
     monkeypatch.setattr(timing, "clock", clock)
     questions = with_data(seconds=8.0, only=("movement", "attacks", "agreement"))
-    found = analyse(couple, questions)
+    found = analyse(couple, questions, keep=tmp_path / "out")
     assert list(found.records) == ["movement", "agreement"]
     assert list(found.facts.left_out) == ["attacks"]
     assert found.facts.left_out["attacks"].startswith("--seconds: too little time is left for the fewest samples; ")
-    found.write(tmp_path / "out")
     monkeypatch.setattr(timing, "clock", lambda: 0.0)
-    again = analyse(couple, questions, earlier=reusable(tmp_path / "out", couple, questions))
+    again = analyse(couple, questions, keep=tmp_path / "out")
     assert list(again.records) == ["attacks-before", "attacks-after"]
     assert again.facts.left_out == {}
 

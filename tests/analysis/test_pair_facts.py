@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from finished_runs import finished_run
-from refconv.analysis.analysing import fingerprint, read_facts, side_facts
+from refconv.analysis.analysing import fingerprint, side_facts
+from refconv.analysis.keeping import read_facts
 from refconv.errors import RunError
 from refconv.models.opening import open_model
 from run_checkpoints import small_recipe

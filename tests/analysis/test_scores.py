@@ -3,8 +3,9 @@ import pytest
 import torch
 from PIL import Image
 
-from refconv.analysis.analysing import ModelPair, analyse, reusable, side_facts
+from refconv.analysis.analysing import ModelPair, analyse, begun, side_facts
 from refconv.analysis.evidence import SCORES, AnalysisConfig, open_scores
+from refconv.analysis.keeping import reusable
 from refconv.errors import DataError, SettingError
 from refconv.models.opening import Opened
 from refconv.models.restorers import dncnn_small
@@ -70,7 +71,7 @@ def test_an_analysis_of_another_task_has_its_scores_and_nothing_of_classifiers(c
     assert analysis.facts.left_out == {}
     assert analysis.facts.samples == {SCORES: 2}
     analysis.write(tmp_path)
-    assert set(reusable(tmp_path, couple, questions).measured) == {"movement", SCORES}
+    assert set(reusable(tmp_path, begun(couple, questions)).measured) == {"movement", SCORES}
     assert AnalysisConfig(data="photographs").measures("restoration")[-1] == SCORES
     assert SCORES not in AnalysisConfig(data="digits").measures("classification")
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import sys
 
 import numpy as np
@@ -11,6 +12,7 @@ import timm
 import torch
 from PIL import Image
 
+from ready_processes import run_script
 from refconv import analysis
 from refconv.analysis import timing
 from refconv.analysis.evidence import AnalysisConfig, open_evidence
@@ -101,6 +103,48 @@ def test_what_is_left_out_is_said(tmp_path, capsys, pair, monkeypatch):
     assert main(["analyze", *sides, "--out", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().err.endswith("relations left out: conv: cannot be measured\n")
     assert json.loads((tmp_path / "out/pair.json").read_text())["left_out"] == {"relations": "conv: cannot be measured"}
+
+
+_STOPPED = """
+import os, signal, sys
+from refconv.analysis.registry import WEIGHT_MEASURES
+from refconv.cli import main
+WEIGHT_MEASURES["movement"] = lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+def test_measures_are_kept_at_a_signal_and_the_same_command_goes_on(tmp_path, capsys, pair):
+    out = tmp_path / "out"
+    command = ["analyze", "--before", str(tmp_path / "before"), "--after", str(tmp_path / "after"), "--out", str(out)]
+    command += ["--only", "redundancy", "--only", "skeleton", "--only", "movement", "--device", "cpu"]
+    ended = run_script(_STOPPED, *command)
+    assert (ended.returncode, ended.stdout) == (128 + signal.SIGTERM, "")
+    assert ended.stderr.splitlines()[-1] == (
+        f"refconv: {out}: stopped; 2 of 3 measures are finished and kept; the same command goes on with the rest"
+    )
+    assert main(["report", str(out), "-o", str(tmp_path / "page.html")]) == 0
+    assert "not taken yet: the analysis has not finished" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    kept = (out / "redundancy.json").stat().st_mtime_ns
+    capsys.readouterr()
+    assert main(command) == 0
+    shown = capsys.readouterr()
+    assert shown.err.splitlines() == [
+        "2 of 3 measures are there already, of the same weights, data and settings; --again takes them anew",
+        "measuring movement ... (1 of 1)",
+    ]
+    assert re.findall(r"^(\w+)$", shown.out, re.MULTILINE) == ["redundancy", "skeleton", "movement"]
+    assert (out / "redundancy.json").stat().st_mtime_ns == kept
+    assert main([*command, "--again", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)) == ["redundancy", "skeleton", "movement", "verdicts"]
+    assert (out / "redundancy.json").stat().st_mtime_ns > kept
+
+
+def test_again_without_a_folder_is_refused(tmp_path, capsys, pair):
+    sides = ["--before", str(tmp_path / "before"), "--after", str(tmp_path / "after")]
+    assert main(["analyze", *sides, "--again"]) == 2
+    assert "--again: has no effect; only a folder given by --out has measures already" in capsys.readouterr().err
 
 
 @pytest.mark.slow

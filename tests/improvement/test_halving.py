@@ -1,6 +1,6 @@
 import pytest
 
-from refconv.improvement.halving import FINALISTS, Round, rounds
+from refconv.improvement.halving import FINALISTS, Round, budget_for, rounds
 
 
 @pytest.mark.parametrize("entries", [1, 2, 3, 4, 9, 21, 40])
@@ -28,3 +28,11 @@ def test_most_of_the_budget_is_used():
     for budget in (500, 5000, 50_000):
         found = rounds(21, budget=budget, shortest=50)
         assert sum(one.entries * one.steps for one in found) > 0.99 * budget
+
+
+@pytest.mark.parametrize("entries", [1, 2, 3, 4, 9, 21])
+@pytest.mark.parametrize("shortest", [50, 70, 333])
+def test_the_budget_for_a_number_of_entries_is_the_least_that_suffices(entries, shortest):
+    steps = budget_for(entries, shortest=shortest)
+    assert rounds(21, budget=steps, shortest=shortest)[0].entries >= entries
+    assert rounds(21, budget=steps - 1, shortest=shortest)[0].entries < entries or entries == 1

@@ -21,15 +21,15 @@ from refconv.data.scenes import make_scenes
 from refconv.digests import with_digest
 from refconv.engine import Recipe, train
 from refconv.errors import DataError, ModelError, RunError, SettingError
-from refconv.improvement import Budget, ImproveConfig, ImproveRecord, improve_recipe
-from refconv.improvement.looking import Look, completed, open_base, planned
+from refconv.improvement import Budget, ImproveConfig, ImproveRecord, improve_recipe, looking
+from refconv.improvement.looking import Look, completed, open_base, planned, said
 from refconv.improvement.own import _check_apart
 from refconv.improvement.scoring import score
 from refconv.models.metadata import certificate_hash
 from refconv.models.model_folder import load_model_folder
 from refconv.models.opening import open_model
 from refconv.named_code import trusting
-from refconv.studies import executors
+from refconv.studies import estimate, executors
 from refconv.studies.execution import Outcome, execute
 from refconv.studies.local import SerialExecutor
 from refconv.tasks.model_data import data_for
@@ -239,6 +239,32 @@ def test_a_budget_of_time_is_for_starting_and_judging_too(base):
     in_epochs = [planned(setup, wanted, config("60ep", contenders=("plain",)), look, 1) for look in (slow, fast)]
     assert in_epochs[0].samples == in_epochs[1].samples
     assert in_epochs[0].seconds > 10
+
+
+@pytest.mark.parametrize("budget", ["9ep", "2k samples", "10m"])
+def test_the_plan_says_which_budget_tries_all_contenders(base, budget, monkeypatch):
+    monkeypatch.setattr(looking, "step_seconds", lambda recipes, turns: {name: [1.0] for name in recipes})
+    wanted = completed(recipe(base), ("batch_size",))
+    setup = open_base(wanted)
+    look = Look(score(setup.model, setup, "val"), None, (), 0.5, 0.5)
+    plan = planned(setup, wanted, config(budget), look, 1)
+    assert plan.waiting
+    (line,) = [line for line in said(plan) if line.startswith("the budget does not suffice for: ")]
+    assert line.endswith(f"{plan.waiting[-1]}; a budget of about {plan.enough} tries all contenders")
+    whole = planned(setup, wanted, config(plan.enough), look, 1)
+    assert (whole.waiting, whole.enough) == ((), "")
+    assert not any("suffice" in line for line in said(whole))
+    enough = Budget.parse(plan.enough)
+    less = Budget(0.9 * enough.amount, enough.unit)
+    assert planned(setup, wanted, ImproveConfig(budget=less, show=False), look, 1).waiting
+
+
+def test_a_search_that_is_behind_its_plan_says_so(base, tmp_path, monkeypatch, capsys):
+    moments = iter(range(0, 10**9, 1000))
+    monkeypatch.setattr(estimate, "now", lambda: float(next(moments)))
+    wanted = ImproveConfig(budget=Budget.parse("600 samples"), contenders=("plain",))
+    improve(recipe(base), tmp_path / "out", wanted)
+    assert capsys.readouterr().out.count("slower than planned: about 17 min in all instead of ") == 1
 
 
 def test_validation_samples_are_set_aside_and_batches_made_small_enough(base, tmp_path):

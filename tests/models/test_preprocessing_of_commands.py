@@ -12,10 +12,12 @@ from torch import nn
 from torchvision import models
 
 from image_folders import two_classes
+from refconv.cli import main
 from refconv.data import Augmentation, open_data
+from refconv.data.preprocessing import FLAGS, RECIPE, Statement, resolve
 from refconv.errors import SettingError
 from refconv.models.model_input import as_run, of_name, of_recipe, stated_by
-from refconv.models.opening import Opened
+from refconv.models.opening import Opened, input_of, open_model
 from refconv.recipe.recipe import Recipe
 from refconv.tasks.classification.task import Classification
 from refconv.tasks.model_data import data_for
@@ -184,3 +186,79 @@ def test_a_models_own_pretrained_cfg_is_heard():
     network = SimpleNamespace(pretrained_cfg={"input_size": (3, 32, 32), "mean": (0.1, 0.2, 0.3)})
     found = of_model(network, by="mine:net").values
     assert (found["input_size"], found["mean"], found["interpolation"]) == ((3, 32, 32), (0.1, 0.2, 0.3), "bicubic")
+
+
+@pytest.mark.parametrize(
+    ("size", "said", "far"),
+    [
+        (112, {"input_size": (3, 224, 224)}, False),
+        (111, {"input_size": (3, 224, 224)}, True),
+        (448, {"input_size": (3, 224, 224)}, False),
+        (449, {"input_size": (3, 224, 224)}, True),
+        (449, {"input_size": (3, 224, 224), "test_input_size": (3, 288, 288)}, False),
+        (577, {"input_size": (3, 224, 224), "test_input_size": (3, 288, 288)}, True),
+        (32, {"img_size": 300}, True),
+        (32, {"mean": (0.5,)}, False),
+    ],
+)
+def test_a_size_far_from_that_of_the_model_is_said(size, said, far):
+    for known in ({"of_run": True}, {"of_weights": True}):
+        used = resolve([Statement(FLAGS, {"img_size": size}), Statement("the model", said, **known)], in_chans=3)
+        assert (used.warning is not None) == far
+        assert "far_from" not in used.as_pretrained_cfg()
+    own = "300 x 300 px" if "img_size" in said else "224 x 224 px"
+    assert not far or used.warning.startswith(
+        f"warning: images of {size} x {size} px are far from what the model was made for, {own} (the model), and "
+    )
+
+
+def test_only_the_users_own_size_is_compared_and_only_with_that_of_the_weights():
+    model = Statement("the model", {"img_size": 224}, of_weights=True)
+    sized = {"img_size": 32}
+    assert resolve([Statement(RECIPE, sized), model], in_chans=3).warning is None  # training at this size
+    assert resolve([Statement("size of the images", sized), model], in_chans=3).warning is None
+    assert resolve([Statement(FLAGS, sized), Statement("data", {"img_size": 224})], in_chans=3).warning is None
+    trained = Statement("recipe.toml", {"img_size": 32}, of_run=True)
+    assert resolve([Statement(FLAGS, sized), trained, model], in_chans=3).warning is None
+
+
+@pytest.fixture(scope="module")
+def adopted(tmp_path_factory):
+    place = tmp_path_factory.mktemp("adopted")
+    torch.manual_seed(0)
+    torch.save(timm.create_model("test_resnet", num_classes=2).state_dict(), place / "w.pth")
+    named = ["--model", "test_resnet", "--img-size", "40", "--out", str(place / "model")]
+    assert main(["adopt", str(place / "w.pth"), *named]) == 0
+    return place
+
+
+@pytest.mark.parametrize("command", ["eval", "predict", "export", "analyze"])
+def test_commands_that_evaluate_or_export_say_that_a_size_is_far_from_the_models(command, adopted, folder, capsys):
+    model, data, cpu = str(adopted / "model"), ["--data", f"folder:{folder}"], ["--device", "cpu"]
+    words = {
+        "eval": ["eval", model, *data, *cpu],
+        "predict": ["predict", model, str(folder / "val/a/0.png"), *cpu],
+        "export": ["export", model, "--out", str(adopted / "m.torchscript"), "--force"],
+        "analyze": ["analyze", "--before", model, "--after", model, *data, *cpu, "--only", "agreement"],
+    }[command]
+    expected = (
+        "warning: images of 96 x 96 px are far from what the model was made for, 40 x 40 px (model/config.json), and "
+        "it may do much worse on them: leave --img-size out, or give a size between half of that and twice as much"
+    )
+    capsys.readouterr()
+    assert main([*words, "--img-size", "96"]) == 0
+    assert capsys.readouterr().err.splitlines().count(expected) == 1
+    for near in ([], ["--img-size", "64"]):
+        assert main([*words, *near]) == 0
+        assert "far from" not in capsys.readouterr().err
+
+
+def test_librarys_weights_were_made_for_a_size_and_a_file_of_weights_for_one_that_nobody_knows(tmp_path, monkeypatch):
+    network = timm.create_model("test_resnet")
+    torch.save(network.state_dict(), tmp_path / "w.pth")
+    flags = {"img_size": 40}
+    own = open_model(str(tmp_path / "w.pth"), model="test_resnet", flags=flags)
+    assert input_of(own).warning is None
+    monkeypatch.setattr("refconv.models.opening.create_model", lambda *names, **how: network)
+    published = open_model("test_resnet", pretrained=True, flags=flags)
+    assert "made for, 160 x 160 px (timm's test_resnet), and" in input_of(published).warning

@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from refconv.recipe.recipe import Recipe
-from refconv.studies.estimate import Board, Estimate
+from refconv.studies import estimate as estimates
+from refconv.studies.estimate import Board, Estimate, Pace
 from refconv.studies.runs import Run
 
 
@@ -34,6 +35,21 @@ def test_finished_runs_tell_more_than_timed_steps():
     assert estimate.seconds([run(epochs=2), run(method="slow", epochs=2)]) == pytest.approx(8)
     estimate.learn(run(epochs=2), 10)
     assert estimate.seconds([run(epochs=2), run(method="slow", epochs=2)]) == pytest.approx(16)
+
+
+def test_more_time_than_planned_is_said_once_and_small_delays_are_not(monkeypatch):
+    at = 1000.0
+    monkeypatch.setattr(estimates, "now", lambda: at)
+    pace, short = Pace(planned=600.0, spent=100.0), Pace(planned=20.0)
+    at += 300  # 400 of 600 seconds have passed
+    assert pace.said(left=None) is None
+    assert pace.said(left=340.0) is None  # less than a quarter more
+    assert pace.said(left=400.0) == "slower than planned: about 13 min in all instead of 10 min"
+    assert pace.said(left=4000.0) is None
+    at -= 250
+    assert short.said(left=20.0) is None  # less than a minute more
+    assert short.said(left=40.0) == "slower than planned: about 2 min in all instead of 20 s"
+    assert Pace(None).said(left=1e6) is None
 
 
 def test_a_pipe_gets_plain_lines_with_the_time_left(capsys):

@@ -120,7 +120,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Load what needs torch when it is first used."""
     if name in __all__:
-        for home in ("pairs", "registry", "measures.outputs", "measures.cues", "measures.steps"):
+        for home in ("pairs", "registry", "measures.outputs", "measures.robustness", "measures.cues", "measures.steps"):
             module = import_module(f"{__name__}.{home}")
             if hasattr(module, name):
                 return getattr(module, name)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from rich.progress import TimeRemainingColumn
@@ -16,25 +15,23 @@ from torch import nn
 
 from refconv.analysis.batches import Batches, Progress, classify, observing
 from refconv.analysis.evidence import SCORES, AnalysisConfig, open_cues, open_evidence, open_scores, with_data
+from refconv.analysis.keeping import Analysis, Taken, reusable, saying_what_is_kept
 from refconv.analysis.pairs import pair_kernels
-from refconv.analysis.registry import DATA_MEASURES, SHARES, WEIGHT_MEASURES, Found
+from refconv.analysis.registry import DATA_MEASURES, SHARES, WEIGHT_MEASURES, EvalData, Found
 from refconv.analysis.stimuli import CUES
 from refconv.analysis.timing import Budget
+from refconv.data import Data, Split
+from refconv.data.dataset import sampled
 from refconv.engine.run_record import RunRecord, command, hardware, versions
-from refconv.errors import RefconvError, SettingError
-from refconv.measures.facts import FACTS_FILE, PairFacts, SideFacts
+from refconv.errors import SettingError
+from refconv.measures.facts import PairFacts, SideFacts
 from refconv.models.opening import Opened, open_pair
-from refconv.models.run_folder import AGAIN, RunFolder, writing
-from refconv.paths import path_of
+from refconv.models.run_folder import RunFolder
 from refconv.process import progress
 from refconv.process.progress import column
 from refconv.recipe.rules import space_of
-from refconv.records import Record, content_of
 from refconv.surgery import merge
 from refconv.surgery.refocusing import transformed
-
-SIDES = ("", "-before", "-after")
-"""What follows the name of a measure in the name of a record: one of both models, or one of each."""
 
 
 @dataclass(frozen=True)
@@ -44,28 +41,6 @@ class ModelPair:
     opened: tuple[Opened, Opened]
     before: SideFacts
     after: SideFacts
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """What was found: records by the names of their files, without those of earlier measures that ``facts`` names."""
-
-    facts: PairFacts
-    records: Mapping[str, Record] = field(default_factory=dict)
-
-    def write(self, folder: Path | str) -> None:
-        """Write a JSON file per record, and pair.json last; records of measures that ``facts`` does not name go."""
-        place = path_of(folder)
-        with writing(place, AGAIN):
-            place.mkdir(parents=True, exist_ok=True)
-            (place / FACTS_FILE).unlink(missing_ok=True)
-            for name in (*WEIGHT_MEASURES, *DATA_MEASURES, SCORES):
-                if name not in self.facts.measured:
-                    for side in SIDES:
-                        (place / f"{name}{side}.json").unlink(missing_ok=True)
-            for name, record in self.records.items():
-                record.write(place / f"{name}.json")
-            self.facts.write(place / FACTS_FILE)
 
 
 class Display(progress.Display):
@@ -119,139 +94,127 @@ def analyse(
     questions: AnalysisConfig,
     *,
     display: Display | None = None,
-    earlier: PairFacts | None = None,
+    keep: Path | None = None,
+    again: bool = False,
     beside: PairFacts | None = None,
     missing: str | None = None,
 ) -> Analysis:
     """Take the measures that are asked for; those that these models or data do not allow are left out with the reason.
 
-    The models are moved to the device, and otherwise left as found. What ``earlier``, an analysis that :func:`reusable`
-    found, measured is not measured again. Measures take as many samples as in ``beside``, the analysis of another pair
-    with the same start, so that the two can stand side by side. ``missing``: why there are no measures with data, where
-    they were wanted. Where no measure could be taken, the error of the first is raised.
+    The models are moved to the device, and otherwise left as found. Each measure is written into the folder ``keep`` as
+    soon as it is finished, and what :func:`reusable` finds there is not measured again, unless ``again`` says so.
+    Measures take as many samples as in ``beside``, the analysis of another pair with the same start, so that the two
+    can stand side by side. ``missing``: why there are no measures with data, where they were wanted. Where no measure
+    could be taken, the error of the first is raised.
+
+    Raises:
+        StoppedError: at Ctrl-C; it says how many measures are kept.
     """
-    opened, task = couple.opened, couple.opened[1].task
+    task, models = couple.opened[1].task, (couple.opened[0].model, couple.opened[1].model)
     asked = questions.measures(task, wanted=bool(missing))
-    models = opened[0].model, opened[1].model
-    include, exclude = list(questions.include) or None, list(questions.exclude) or None
-    pair_kernels(*models, include, exclude)  # what no measure could compare is refused as a whole
-    fixed = beside.samples if beside else {}
-    taken = _Taken(earlier)
-    chosen = [name for name in asked if name not in taken.measured]
+    selection: dict[str, Any] = {"include": list(questions.include) or None, "exclude": list(questions.exclude) or None}
+    pair_kernels(*models, **selection)  # what no measure could compare is refused as a whole
+    now = begun(couple, questions)
+    taken = Taken(asked, None if keep is None or again else reusable(keep, now, beside))
     taken.leave_out([name for name in with_data(task) if not questions.only or name in questions.only], missing)
     if not asked:
         raise SettingError("nothing is left to measure", where="--only", found=missing or f"models for {task}")
-    budget = Budget(questions.seconds, {name: SHARES[name] for name in chosen if name in SHARES})
-    evidence = data = None
-    given: dict[str, Callable[[Progress], Found]] = {}
-    if SCORES in chosen:
-        given[SCORES], data = open_scores(opened, questions, fixed.get(SCORES, questions.samples))
-    elif any(name in DATA_MEASURES for name in chosen):
-        evidence, impossible, data = open_evidence(opened, questions)
-        _check_fit(couple, evidence.batches)
-        taken.left_out |= {name: reason for name, reason in impossible.items() if name in chosen}
-        chosen = [name for name in chosen if name not in impossible]
-
-    if CUES in chosen:
-        given[CUES] = open_cues(opened, questions)
-
-    def measure(name: str) -> Found:
-        if name in WEIGHT_MEASURES:
-            return {"pair": WEIGHT_MEASURES[name](*models, include=include, exclude=exclude)}
-        if name in given:
-            return given[name](shown.progress)
-        assert evidence is not None
-        bound = _bound(name, budget, fixed)
-        return DATA_MEASURES[name](*models, replace(evidence, progress=shown.progress, **bound))
-
-    with display or Display(show=False) as shown:
-        for line in data.said if data else ():
+    budget = Budget(questions.seconds, SHARES)
+    with saying_what_is_kept(keep, now, asked, again=again), display or Display(show=False) as shown:
+        means = _open(couple, questions, taken.missing, beside)
+        if means.data is not None:
+            taken.on(str(means.data.preprocessing), means.digest)
+        chosen = [name for name in taken.missing if name not in means.impossible]
+        taken.left_out |= {name: reason for name, reason in means.impossible.items() if name in taken.missing}
+        budget.among(chosen)
+        for line in means.data.said if means.data else ():
             shown.say(line)
-        if len(chosen) > 1:
-            shown.say(announced(len(chosen), sum(name in DATA_MEASURES for name in chosen), questions.seconds))
+        _say_what_comes(shown, asked, chosen, len(taken.missing), questions)
+
+        def measure(name: str) -> Found:
+            if name in WEIGHT_MEASURES:
+                return {"pair": WEIGHT_MEASURES[name](*models, **selection)}
+            return means.take(name, models, shown.progress, budget)
+
+        def facts(left: Sequence[str] = ()) -> PairFacts:
+            return replace(taken.facts(now, left), hardware=hardware(next(models[1].parameters()).device))
+
         for number, name in enumerate(chosen, 1):
             shown.begin(name, number, len(chosen))
-            taken.take(name, measure)
-    if taken.errors and taken.measured.keys().isdisjoint(asked):
-        raise taken.errors[0]
-    facts = PairFacts(
+            records = taken.take(name, measure)
+            if keep is not None and records:
+                Analysis(facts(chosen[number:]), records).write(keep)
+        taken.check()
+        if keep is not None:
+            Analysis(facts()).write(keep)
+    return Analysis(facts(), taken.records)
+
+
+@dataclass(frozen=True)
+class _Means:
+    """What measures with data are taken with, the data, and which of them these do not allow, with the reason."""
+
+    data: Data | None = None
+    digest: str = ""
+    given: Mapping[str, Callable[[Progress], Found]] = field(default_factory=dict)
+    evidence: EvalData | None = None
+    impossible: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, int] = field(default_factory=dict)  # samples that measures have to take
+
+    def take(self, name: str, models: tuple[nn.Module, nn.Module], shown: Progress, budget: Budget) -> Found:
+        """Take a measure within its share of the time, or on the samples that it has to take."""
+        if name in self.given:
+            return self.given[name](shown)
+        assert self.evidence is not None
+        share = budget.share(name)
+        bound = {"max_samples": self.fixed[name], "max_seconds": None} if name in self.fixed else {"max_seconds": share}
+        return DATA_MEASURES[name](*models, replace(self.evidence, progress=shown, **bound))
+
+
+def _open(couple: ModelPair, questions: AnalysisConfig, names: Sequence[str], beside: PairFacts | None) -> _Means:
+    """Open the data that measures of these names need."""
+    opened, fixed = couple.opened, beside.samples if beside else {}
+    given: dict[str, Callable[[Progress], Found]] = {}
+    evidence = data = None
+    impossible: Mapping[str, str] = {}
+    if SCORES in names:
+        given[SCORES], data = open_scores(opened, questions, fixed.get(SCORES, questions.samples))
+    elif any(name in DATA_MEASURES for name in names):
+        evidence, impossible, data = open_evidence(opened, questions)
+        _check_fit(couple, evidence.batches)
+    if CUES in names:
+        given[CUES] = open_cues(opened, questions)
+    split = cast(Split, questions.split)
+    digest = hashlib.sha256(sampled(data, [split])).hexdigest() if data is not None else ""
+    return _Means(data, digest, given, evidence, impossible, fixed)
+
+
+def _say_what_comes(
+    shown: Display, asked: Sequence[str], chosen: Sequence[str], missing: int, questions: AnalysisConfig
+) -> None:
+    if missing < len(asked):
+        words = f"{len(asked) - missing} of {len(asked)} measures are there already"
+        shown.say(f"{words}, of the same weights, data and settings; --again takes them anew")
+    if len(chosen) > 1:
+        shown.say(announced(len(chosen), sum(name in DATA_MEASURES for name in chosen), questions.seconds))
+
+
+def begun(couple: ModelPair, questions: AnalysisConfig) -> PairFacts:
+    """Return the facts of an analysis in which nothing has been measured."""
+    opened = couple.opened
+    return PairFacts(
         before=couple.before,
         after=couple.after,
         model=opened[1].name,
-        task=task,
+        task=opened[1].task,
         class_names=opened[1].class_names,
         data=questions.data_facts(opened),
-        measured=taken.measured,
-        left_out={name: reason for name, reason in taken.left_out.items() if name not in taken.measured},
-        samples=taken.samples,
         include=questions.include,
         exclude=questions.exclude,
-        hardware=hardware(next(models[1].parameters()).device),
+        cues=questions.cue_conflict or "",
         versions=versions(),
         command=command(),
-        images=str(data.preprocessing) if data else taken.images,
     )
-    return Analysis(facts, taken.records)
-
-
-def reusable(
-    folder: Path, couple: ModelPair, questions: AnalysisConfig, beside: PairFacts | None = None
-) -> PairFacts | None:
-    """Return the facts of an earlier analysis whose records still hold; None if nothing of it does.
-
-    Records of another number of samples than the measures of ``beside`` took do not hold.
-    """
-    facts = read_facts(folder)
-    if facts is None:
-        return None
-    was = (facts.before.fingerprint, facts.after.fingerprint, facts.versions.get("refconv"))
-    now = (couple.before.fingerprint, couple.after.fingerprint, versions()["refconv"])
-    asked = (questions.data_facts(couple.opened), questions.include, questions.exclude)
-    if was != now or (facts.data, facts.include, facts.exclude) != asked:
-        return None
-    wanted = {**facts.samples, **(beside.samples if beside else {})}
-    held = [name for name in facts.measured if facts.samples.get(name) == wanted.get(name) and _readable(folder, name)]
-    samples = {name: facts.samples[name] for name in held if name in facts.samples}
-    return replace(facts, measured={name: facts.measured[name] for name in held}, samples=samples)
-
-
-def _bound(name: str, budget: Budget, fixed: Mapping[str, int]) -> dict[str, Any]:
-    """Return what bounds a measure that is next: the samples that it has to take, or else its share of the time."""
-    share = budget.share(name)
-    return {"max_samples": fixed[name], "max_seconds": None} if name in fixed else {"max_seconds": share}
-
-
-class _Taken:
-    """Measures as they are taken, added to those of an earlier analysis: records and seconds, or why there are none."""
-
-    def __init__(self, earlier: PairFacts | None) -> None:
-        self.records: dict[str, Record] = {}
-        self.errors: list[RefconvError] = []
-        self.measured = dict(earlier.measured if earlier else {})
-        self.samples = dict(earlier.samples if earlier else {})
-        self.left_out = dict(earlier.left_out if earlier else {})
-        self.images = earlier.images if earlier else ""
-
-    def leave_out(self, names: Sequence[str], reason: str | None) -> None:
-        """Leave measures out, if there is a reason."""
-        self.left_out |= {} if reason is None else dict.fromkeys(names, reason)
-
-    def take(self, name: str, measure: Callable[[str], Found]) -> None:
-        begin = time.perf_counter()
-        try:
-            found = measure(name)
-        except RefconvError as error:
-            self.left_out[name] = str(error)
-            self.errors.append(error)
-            return
-        except torch.OutOfMemoryError:
-            self.left_out[name] = "the device has too little memory"
-            return
-        self.measured[name] = round(time.perf_counter() - begin, 3)
-        self.records |= {name if side == "pair" else f"{name}-{side}": record for side, record in found.items()}
-        if name not in WEIGHT_MEASURES:
-            first: Any = next(iter(found.values()))
-            self.samples[name] = getattr(first, "conditions", first).samples
 
 
 def _check_fit(couple: ModelPair, batches: Batches) -> None:
@@ -260,17 +223,6 @@ def _check_fit(couple: ModelPair, batches: Batches) -> None:
     for side in couple.opened:
         with observing(side.model), torch.no_grad():
             classify(side.model, samples[:8], targets[:8])
-
-
-def _readable(folder: Path, name: str) -> bool:
-    """Return whether the records of a measure are there and are JSON."""
-    found = [side for side in SIDES if (folder / f"{name}{side}.json").exists()]
-    try:
-        for side in found:
-            content_of((folder / f"{name}{side}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return found in ([SIDES[0]], [*SIDES[1:]])
 
 
 def side_facts(reference: str, opened: Opened) -> SideFacts:
@@ -295,14 +247,6 @@ def fingerprint(model: nn.Module) -> str:
         digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def read_facts(folder: Path) -> PairFacts | None:
-    """Read the facts of an analysis; None if there are none, or none of this version."""
-    try:
-        return PairFacts.read(folder / FACTS_FILE)
-    except (OSError, ValueError, TypeError, AttributeError, KeyError):
-        return None
 
 
 def _run_record(reference: str) -> RunRecord | None:

@@ -85,7 +85,7 @@ class AnalysisConfig:
         if self.data is None:
             return None
         flags = {name: str(value) for name, value in opened[1].flags.items()}
-        return DataFacts(self.data, self.split, self.samples, self.seconds, flags)
+        return DataFacts(self.data, self.split, self.samples, self.seconds, flags, self.data_dir, self.class_map)
 
 
 def with_data(task: str) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from refconv.analysis.measures.landscape import interpolation, loss_line, loss_s
 from refconv.analysis.measures.outputs import agreement, calibration
 from refconv.analysis.measures.patterns import filter_components, gaussian_fits
 from refconv.analysis.measures.ranges import weight_ranges
-from refconv.analysis.measures.robustness import adversarial_robustness, corruption_robustness, shift_consistency
+from refconv.analysis.measures.robustness import adversarial_robustness, corruptions_of, shift_consistency
 from refconv.analysis.measures.similarity import similarity
 from refconv.analysis.timing import halved
 from refconv.records import Record
@@ -112,6 +112,16 @@ def _of_each(measure: Callable[..., Record], kind: str = "") -> DataMeasure:
     return measured
 
 
+def _of_both(measure: Callable[..., Sequence[Record]], kind: str = "") -> DataMeasure:
+    """Return a measure that takes both models at once and returns a record of each."""
+
+    def measured(before: nn.Module, after: nn.Module, data: EvalData) -> Found:
+        first, second = measure((before, after), data.batches, **data.more(kind), **data.settings)
+        return {"before": first, "after": second}
+
+    return measured
+
+
 DATA_MEASURES: dict[str, DataMeasure] = {
     "agreement": _of_the_pair(agreement, rows="changed"),
     "calibration": _of_each(calibration),
@@ -124,7 +134,7 @@ DATA_MEASURES: dict[str, DataMeasure] = {
     "interpolation": _of_the_pair(interpolation, "recalibrated"),
     "landscape": _of_the_pair(loss_line, "recalibrated"),
     "sharpness": _of_the_pair(sharpness, "recalibrated"),
-    "corruptions": _of_each(corruption_robustness, "normalised"),
+    "corruptions": _of_both(corruptions_of, "normalised"),
     "shifts": _of_each(shift_consistency),
     "explanations": _of_the_pair(explanations),
     "surface": _of_the_pair(loss_surface, "recalibrated"),

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from refconv.analysis.analysing import Analysis, Display, ModelPair, analyse, open_couple, reusable
+from refconv.analysis.analysing import Display, ModelPair, analyse, open_couple
 from refconv.analysis.evidence import AnalysisConfig
+from refconv.analysis.keeping import Analysis
 from refconv.analysis.reportable import ANALYSIS_FOLDER
 from refconv.errors import DataError, RunError
 from refconv.measures.facts import PairFacts
@@ -59,7 +60,6 @@ def analyses_of(
         place = start.run / ANALYSIS_FOLDER
         with held(place, "analysis folder", force=True):
             analysis, missing = _analysed(start, questions, beside, **how)
-            analysis.write(place)
         beside = beside or analysis.facts
         found.append(missing)
     return found
@@ -80,9 +80,8 @@ def _analysed(
     recipe = start.recipe
 
     def taken(asked: AnalysisConfig, missing: str | None = None) -> Analysis:
-        earlier = None if again else reusable(start.run / ANALYSIS_FOLDER, couple, asked, beside)
-        shown = display(start.run.resolve().name)
-        return analyse(couple, asked, display=shown, earlier=earlier, beside=beside, missing=missing)
+        where: dict[str, Any] = {"display": display(start.run.resolve().name), "keep": start.run / ANALYSIS_FOLDER}
+        return analyse(couple, asked, **where, again=again, beside=beside, missing=missing)
 
     missing = None if weights else _no_data(couple, None if start.named else recipe)
     if not weights and missing is None:

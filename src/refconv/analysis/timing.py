@@ -15,7 +15,7 @@ import functools
 import inspect
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from refconv.analysis.batches import Progress
@@ -68,6 +68,10 @@ class Budget:
     def __init__(self, seconds: float | None, weights: Mapping[str, float]) -> None:
         self._end = None if seconds is None else clock() + seconds
         self._weights = dict(weights)
+
+    def among(self, names: Collection[str]) -> None:
+        """Share what is left among these measures alone."""
+        self._weights = {name: weight for name, weight in self._weights.items() if name in names}
 
     def share(self, name: str) -> Share | None:
         """Return the seconds of a measure that is next, above 0 even if nothing is left; None without a bound."""

@@ -109,9 +109,9 @@ def predict(
     pictures = all(pictured(opened, file) for file in files)
     preprocessing = input_of(opened, pictures=pictures) if task_named(opened.task).prepares_images else None
     if preprocessing is not None:
-        note(f"images: {preprocessing}")
-        if (small := too_small(opened.model, preprocessing.input_size)) is not None:
-            note(small)
+        small = too_small(opened.model, preprocessing.input_size)
+        for line in filter(None, (f"images: {preprocessing}", preprocessing.warning, small)):
+            note(line)
     found = []
     unreadable: list[tuple[Path, DataError]] = []
     asked: dict[str, Any] = {"device": choose_device(device), "threshold": threshold, "unreadable": unreadable}
@@ -160,6 +160,7 @@ def analyze(
     cue_conflict: Annotated[str | None, option("FOLDER", "also measure shape or texture, on SHAPE-TEXTURE.png")] = None,
     samples: options.Samples = None,
     seconds: Annotated[float | None, option("S", "approximate time of all measures; default: no limit")] = None,
+    again: options.Again = False,
     device: options.Device = None,
     as_json: Annotated[bool, options.switch("--json", "print records and verdicts as JSON")] = False,
 ) -> None:
@@ -168,34 +169,38 @@ def analyze(
     With --data also which samples changed sides, calibration, the landscape of the loss and its curvature, and accuracy
     under attacks, corruptions and shifts. Refocused models count as the plain ones they merge to, a bare name as the
     model with its pretrained weights. Weights take seconds,
-    data minutes, or up to --seconds. docs/analysis.md explains each number; refconv report makes a page of
-    what --out wrote.
+    data minutes, or up to --seconds. With --out each measure is written when it is finished, and the same command goes
+    on after a stop. docs/analysis.md explains each number; refconv report makes a page of what --out wrote.
     """
     from refconv.analysis.analysing import Display, analyse, open_couple
     from refconv.analysis.evidence import AnalysisConfig
     from refconv.measures.pairs import ModelPair
     from refconv.measures.verdicts import judgements
+    from refconv.report import read_pair
 
     if out is not None:
         check_folder(out)
+    elif again:
+        raise SettingError("has no effect", where="--again", remedy="only a folder given by --out has measures already")
     patterns = {"only": tuple(only or ()), "include": tuple(include or ()), "exclude": tuple(exclude or ())}
     evidence: dict[str, Any] = {**patterns, "data": data, "data_dir": data_dir, "class_map": class_map, "split": split}
     evidence["cue_conflict"] = cue_conflict
     questions = AnalysisConfig(**evidence, samples=samples, seconds=seconds, device=device)
     couple = open_couple(before, after, model=model, pretrained=pretrained, flags=flags)
     with _holding(out, "analysis folder"):
-        analysis = analyse(couple, questions, display=Display())
+        analysis = analyse(couple, questions, display=Display(), keep=out, again=again)
+        pair = ModelPair(analysis.facts.after.method or "after", analysis.facts, analysis.records)
+        if out is not None:
+            pair = _chosen(read_pair(out, pair.name), only)
         if as_json:
-            records = {name: record.to_dict() for name, record in analysis.records.items()}
-            pair = ModelPair(analysis.facts.after.method or "after", analysis.facts, analysis.records)
+            records = {name: record.to_dict() for name, record in pair.records.items()}
             verdicts = {name: found.to_dict() for name, found in judgements([pair]).items()}
             say(json.dumps({**records, "verdicts": verdicts}, ensure_ascii=False))
         else:
-            say("\n\n".join(f"{name}\n\n{record}" for name, record in analysis.records.items()))
+            say("\n\n".join(f"{name}\n\n{record}" for name, record in pair.records.items()))
         for name, reason in analysis.facts.left_out.items():
-            note(f"{name} left out: {reason}")
-        if out is not None:
-            analysis.write(out)
+            if not only or name in only:
+                note(f"{name} left out: {reason}")
 
 
 _RUNS = "folders of runs with one base, or of analyses (analyze --out)"
@@ -217,7 +222,7 @@ def report(
     only: options.Only = None,
     title: Annotated[str | None, option("TEXT", "title of the page")] = None,
     weights: Annotated[bool, switch("--weights", "measure weights only, without data")] = False,
-    again: Annotated[bool, switch("--again", "repeat measurements that are there already")] = False,
+    again: options.Again = False,
     device: options.Device = None,
     as_json: options.Json = False,
 ) -> None:

@@ -58,6 +58,7 @@ DataFolder = Annotated[str | None, option("FOLDER", "folder of the data")]
 ClassMapFile = Annotated[str | None, option("FILE", "file with the model's class of each folder")]
 SplitName = Annotated[str, option("WORD", "one of train, val, test")]
 Only = Annotated[list[str] | None, option("NAME", "only this measure; may be given several times")]
+Again = Annotated[bool, switch("--again", "repeat measurements that are there already")]
 Samples = Annotated[int | None, option("N", "most samples of a measure; default: its own limit", min=2)]
 Device = Annotated[str | None, option("TEXT", "cpu, cuda, cuda:1, mps; default: the best there is")]
 _SHIPPED = "recipe in TOML, or the name of one of refconv recipes ls; flags override it"

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from refconv.data.class_names import Classes, Matching
 from refconv.data.preprocessing import Preprocessing, Statement, resolve
@@ -87,7 +88,8 @@ class Data(ABC):
     def said(self) -> tuple[str, ...]:
         """What is printed before data are used: how samples become tensors, and how classes were matched."""
         classes = self.remark if self.matching is None else str(self.matching)
-        return (f"images: {self.preprocessing}", *([f"classes: {classes}"] if classes else []))
+        lines = (f"images: {self.preprocessing}", self.preprocessing.warning, classes and f"classes: {classes}")
+        return tuple(line for line in lines if line)
 
     def train_targets(self) -> Tensor:
         """Return the targets of all training samples; data without one target a sample, such as boxes, have none."""
@@ -207,3 +209,19 @@ def in_drawn_order(data: Data, split: Split, most: int | None = None) -> tuple[D
     drawn = copy.copy(data)
     drawn._indices = {**data._indices, split: indices[order]}
     return drawn, tuple(order.tolist()), len(order) < len(indices)
+
+
+def sampled(data: Data, splits: Sequence[Split]) -> bytes:
+    """Return what tells data apart: the facts about them, and the values of a few samples of each split."""
+    first = [bytes_of(next(data.eval_batches(split, batch_size=4))) for split in splits if data.size_of(split)]
+    return b"".join([data.info.to_json().encode(), *first])
+
+
+def bytes_of(content: object) -> bytes:
+    """Return the values of all tensors in nested lists and tables as bytes, and everything else in words."""
+    leaves = pytree.tree_leaves(content)
+    return b"".join(
+        one.detach().cpu().contiguous().view(-1).double().numpy().tobytes() if isinstance(one, Tensor) else
+        repr(one).encode()
+        for one in leaves
+    )  # fmt: skip

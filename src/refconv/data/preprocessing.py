@@ -32,12 +32,14 @@ class Statement:
 
     The values have timm's names: ``input_size`` [C, H, W] or [C, L] or, for a square, ``img_size``; ``mean``, ``std``,
     ``interpolation``, ``crop_pct``, ``crop_mode``; and ``color_mode``, ``target_mean``, ``target_std`` and
-    ``sample_rate``, which timm does not have. Names that are missing or None are left to the next source.
+    ``sample_rate``, which timm does not have; ``test_input_size`` only for the warning about the size. Names that are
+    missing or None are left to the next source.
     """
 
     by: str  # the source, as it is printed
     values: Mapping[str, Any]
     of_run: bool = False  # says how a run or a model folder was trained, and not what a library's weights take
+    of_weights: bool = False  # says what a library's weights at hand take, and not what an architecture takes as a rule
 
     def __bool__(self) -> bool:
         return any(value is not None for value in self.values.values())
@@ -49,6 +51,8 @@ GUESSED = (
     "--img-size, --crop-pct, --mean, --std and --interpolation, in Python preprocessing"
 )
 """What is said of such values behind their names."""
+
+FAR = 2.0  #: Times by which a size that the user gives may differ from the model's, either way, without a warning
 
 _IMAGENET = Statement(
     DEFAULT,
@@ -86,6 +90,17 @@ class Preprocessing(Record):
     target_mean: tuple[float, ...] = ()  # of regression, per output: subtracted from targets in training
     target_std: tuple[float, ...] = ()  # by which they are then divided
     sample_rate: int | None = None  # of sounds, in Hz
+    far_from: str = ""  # the size that the model was made for, and who says so, where the user's is far from it
+
+    @property
+    def warning(self) -> str | None:
+        """A line where the user's size is less than half of the one that the model was made for, or more than twice."""
+        if not self.far_from:
+            return None
+        return (
+            f"warning: images of {_in_words(self.size)} are far from what the model was made for, {self.far_from}, and "
+            "it may do much worse on them: leave --img-size out, or give a size between half of that and twice as much"
+        )
 
     @property
     def guesses(self) -> tuple[str, ...]:
@@ -125,7 +140,7 @@ class Preprocessing(Record):
 
     def as_pretrained_cfg(self) -> dict[str, Any]:
         """Return the values under timm's names, as ``pretrained_cfg`` has them."""
-        left_out = {"sources", *([] if self.color_mode == "BGR" else ["color_mode"])}
+        left_out = {"sources", "far_from", *([] if self.color_mode == "BGR" else ["color_mode"])}
         left_out |= set() if self.target_std else set(TARGET_SCALE)
         left_out |= set() if self.sample_rate else {"sample_rate"}
         return {name: value for name, value in self.to_dict().items() if name not in left_out}
@@ -133,7 +148,7 @@ class Preprocessing(Record):
     def __str__(self) -> str:
         normalised = any(self.mean) or any(value != 1 for value in self.std)
         words = {
-            "input_size": " x ".join(map(str, self.size)) + (" px" if len(self.size) == 2 else ""),
+            "input_size": _in_words(self.size),
             "sample_rate": f"{self.sample_rate} Hz" if self.sample_rate else "",
             "interpolation": self.interpolation,
             "crop_pct": "whole" if self.crop_pct == 1 else f"{self.crop_mode} crop {self.crop_pct:.4g}",
@@ -182,7 +197,8 @@ def resolve(statements: Sequence[Statement], *, in_chans: int, where: str = "pre
     rate = next((said for said in order if said.values.get("sample_rate")), None)
     if rate is not None:
         found["sample_rate"], sources["sample_rate"] = rate.values["sample_rate"], rate.by
-    made = Preprocessing(input_size=(in_chans, *size), color_mode=mode, sources=sources, **found)
+    far = _far_from(size, order) if sized_by == FLAGS else ""
+    made = Preprocessing(input_size=(in_chans, *size), color_mode=mode, sources=sources, far_from=far, **found)
     made.check(where=f"input of {where}")
     return made
 
@@ -206,6 +222,23 @@ def stated_size(statements: Sequence[Statement]) -> tuple[int, ...] | None:
 def says(statements: Sequence[Statement], name: str) -> bool:
     """Return whether any source states a value."""
     return any(said.values.get(name) is not None for said in statements)
+
+
+def _far_from(size: tuple[int, ...], statements: Sequence[Statement]) -> str:
+    """Return the size that the weights at hand were trained on, and who says so, if it is far from another size."""
+    trained = (said for said in statements if (said.of_run or said.of_weights) and stated_size([said]))
+    if (said := next(trained, None)) is None:
+        return ""
+    own, by = next(_sizes([said]))
+    tested = tuple(said.values.get("test_input_size") or ())[1:] or own  # timm's size for evaluation
+    near = len(own) != len(size) or all(
+        low / FAR <= side <= FAR * max(low, high) for side, low, high in zip(size, own, tested, strict=True)
+    )
+    return "" if near else f"{_in_words(own)} ({by})"
+
+
+def _in_words(size: Sequence[int]) -> str:
+    return " x ".join(map(str, size)) + (" px" if len(size) == 2 else "")
 
 
 def _sizes(statements: Sequence[Statement]) -> Iterator[tuple[tuple[int, ...], str]]:

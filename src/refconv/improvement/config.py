@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping  # noqa: F401  # in the signature that ImproveConfig inherits
 from dataclasses import dataclass
@@ -73,6 +74,21 @@ class Budget:
         if self.unit == "epochs":
             return self.amount * train_size
         return self.amount if self.unit == "samples" else self.amount * jobs / seconds_per_sample
+
+    def for_samples(self, samples: float, *, train_size: int, seconds_per_sample: float, jobs: int) -> str:
+        """Return a budget of at least so many training samples, in the unit of this one, as :meth:`parse` reads it.
+
+        Example:
+            >>> how = {"train_size": 1000, "seconds_per_sample": 0.01, "jobs": 2}
+            >>> [Budget(1, unit).for_samples(1_450_000, **how) for unit in ("epochs", "samples", "seconds")]
+            ['1450ep', '1450k samples', '2h01m']
+        """
+        if self.unit == "epochs":
+            return f"{math.ceil(samples / train_size)}ep"
+        if self.unit == "samples":
+            return f"{math.ceil(samples / 1000)}k samples"
+        minutes = math.ceil(samples * seconds_per_sample / jobs / 60)
+        return f"{minutes // 60}h{minutes % 60:02}m" if minutes >= 60 else f"{minutes}m"
 
     def __str__(self) -> str:
         return f"{self.amount:,.0f} {self.unit}" if self.amount >= 10 else f"{self.amount:g} {self.unit}"

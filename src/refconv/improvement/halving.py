@@ -48,3 +48,16 @@ def rounds(entries: int, *, budget: float, shortest: int, least: int = 50) -> tu
         return Round(tried, steps), Round(FINALISTS, math.floor((budget - tried * steps) / FINALISTS))
     count = max(1, min(entries, FINALISTS + 1, math.floor(budget / least)))
     return (Round(count, max(1, math.floor(budget / count))),)
+
+
+def budget_for(entries: int, *, shortest: int, least: int = 50) -> int:
+    """Return the optimizer steps of all runs together from which on so many entries are tried; see :func:`rounds`.
+
+    Example:
+        >>> budget_for(15, shortest=160), rounds(21, budget=6000, shortest=160)[0].entries
+        (6000, 15)
+    """
+    if entries < _FEWEST:
+        return entries * least
+    steps = math.ceil(entries * shortest / _CHOOSING)
+    return steps if math.floor(_CHOOSING * steps / shortest) >= entries else steps + 1

@@ -103,7 +103,7 @@ def improve_recipe(
         with Board("improve", show=config.show) as shown:
             carry_out(
                 search, config.opened("all", out), shown, Journal(out / JOURNAL_FILE, out), out=out,
-                select_by=measures_of(recipe.task).primary.name,
+                select_by=measures_of(recipe.task).primary.name, planned=plan.seconds,
             )  # fmt: skip
         return _finished(search, setup, plan, out, say, config.exports)
 

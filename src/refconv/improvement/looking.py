@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils import _pytree as pytree
 
-from refconv.data import Split
+from refconv.data.dataset import bytes_of, sampled
 from refconv.engine.setup import Setup, open_setup
 from refconv.engine.start import at_chance
 from refconv.engine.stepping import medians, step_seconds
 from refconv.errors import ModelError, RunError, SettingError
 from refconv.improvement.config import ImproveConfig
 from refconv.improvement.contenders import Contender, able, contenders, recipe_of
-from refconv.improvement.halving import Round, rounds
+from refconv.improvement.halving import Round, budget_for, rounds
 from refconv.improvement.record import Entry, SearchPlan
 from refconv.improvement.scoring import Score
 from refconv.methods.registry import method_of
@@ -191,6 +189,14 @@ def planned(setup: Setup, recipe: Recipe, config: ImproveConfig, look: Look, job
         for one, place in order[: found[0].entries]
     ]
     training = sum(one.entries * one.steps for one in found) * plain / 1000
+    waiting = tuple(one.name for one in chosen if one.name not in {entry.contender for entry in entries})
+    enough: float = _enough([one.name for one, _ in order], shortest=shortest, least=least) * size
+    if config.budget.unit == "seconds":
+        every = rounds(len(order), budget=2 * enough / size, shortest=shortest, least=least)
+        enough += min(enough, look.beside_training(every) / per_sample)
+    whole = config.budget.for_samples(
+        enough, train_size=setup.info.train_size, seconds_per_sample=per_sample, jobs=jobs
+    )  # fmt: skip
     return SearchPlan(
         recipe=recipe.to_dict(),
         teacher=config.teacher,
@@ -209,29 +215,21 @@ def planned(setup: Setup, recipe: Recipe, config: ImproveConfig, look: Look, job
         base_tested=look.tested,
         notes=look.notes,
         fingerprint=fingerprint(setup),
-        waiting=tuple(one.name for one in chosen if one.name not in {entry.contender for entry in entries}),
+        waiting=waiting,
+        enough=whole if waiting else "",
     )
+
+
+def _enough(names: Sequence[str], *, shortest: int, least: int) -> int:
+    """Return the steps of all runs that suffice for an entry of every contender, given the names of all entries."""
+    entries = 1 + max(names.index(name) for name in set(names))
+    return budget_for(entries, shortest=shortest, least=least)
 
 
 def fingerprint(setup: Setup) -> str:
     """Return a digest of the network's weights, the facts about the data, and a few samples of each split."""
-    digest = hashlib.sha256(setup.info.to_json().encode())
-    splits: tuple[Split, ...] = ("train", "val", "test")
-    for split in splits:
-        if setup.data.size_of(split):
-            digest.update(_bytes_of(next(setup.data.eval_batches(split, batch_size=4))))
-    digest.update(_bytes_of(list(plain_state_dict(setup.model).values())))
-    return digest.hexdigest()
-
-
-def _bytes_of(content: object) -> bytes:
-    """Return the values of all tensors in nested lists and tables as bytes, and everything else in words."""
-    leaves = pytree.tree_leaves(content)
-    return b"".join(
-        one.detach().cpu().contiguous().view(-1).double().numpy().tobytes() if isinstance(one, Tensor) else
-        repr(one).encode()
-        for one in leaves
-    )  # fmt: skip
+    weights = bytes_of(list(plain_state_dict(setup.model).values()))
+    return hashlib.sha256(sampled(setup.data, ("train", "val", "test")) + weights).hexdigest()
 
 
 def check_place(out: Path) -> None:
@@ -282,7 +280,8 @@ def said(plan: SearchPlan) -> list[str]:
     if plan.memory_mb:
         rows.append("MB of a step: " + ", ".join(f"{n} {value:.0f}" for n, value in plan.memory_mb.items()))
     if plan.waiting:
-        rows.append(f"the budget does not suffice for: {', '.join(plan.waiting)}")
+        remedy = f"; a budget of about {plan.enough} tries all contenders" if plan.enough else ""
+        rows.append(f"the budget does not suffice for: {', '.join(plan.waiting)}{remedy}")
     rates: dict[str, list[str]] = {}
     for entry in plan.entries:
         rates.setdefault(entry.contender, []).append(f"{entry.lr:g}")

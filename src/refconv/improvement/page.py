@@ -139,6 +139,8 @@ def _usage(record: ImproveRecord, out: Path) -> str:
 def _made(record: ImproveRecord) -> tuple[tuple[str, str], ...]:
     plan = record.plan
     left_out = "; ".join(f"{name}: {why}" for name, why in plan.excluded.items()) or "none"
+    waiting = ", ".join(plan.waiting) or "none"
+    waiting += f"; about {plan.enough} would try all" if plan.enough else ""
     failed = (
         "; ".join(f"{one.entry}: {one.message or 'diverged'}" for one in record.tried if one.value is None) or "none"
     )
@@ -150,7 +152,7 @@ def _made(record: ImproveRecord) -> tuple[tuple[str, str], ...]:
         ("training time", f"{clock(record.seconds)}, one run after the other"),
         ("ms of a step", ", ".join(f"{name} {value:.1f}" for name, value in plan.step_ms.items())),
         ("contenders left out", left_out),
-        ("contenders that the budget did not suffice for", ", ".join(plan.waiting) or "none"),
+        ("contenders that the budget did not suffice for", waiting),
         ("runs without result", failed),
         ("hardware", record.hardware),
         ("versions", ", ".join(f"{name} {value}" for name, value in record.versions.items())),

@@ -47,6 +47,7 @@ class SearchPlan(Record):
     notes: tuple[str, ...] = ()  #: what the look said: the preprocessing, and warnings
     fingerprint: str = ""  #: of the network's weights and of samples of the data
     waiting: tuple[str, ...] = ()  #: contenders that the budget did not suffice for
+    enough: str = ""  #: the budget that suffices for all contenders, about; empty where none waits
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,8 @@ class SideFacts(Record):
 class DataFacts(Record):
     """The data that two models were measured on, with the bounds of a measure; None is its own, or no bound.
 
-    `flags` are what the user said about how images become tensors, by setting.
+    `flags` are what the user said about how images become tensors, by setting; `root` is the folder that data sets with
+    a name lie in, and `class_map` the file that says which output each class belongs to.
     """
 
     name: str
@@ -123,6 +124,8 @@ class DataFacts(Record):
     max_samples: int | None = None
     max_seconds: float | None = None
     flags: dict[str, str] = field(default_factory=dict)
+    root: str | None = None
+    class_map: str | None = None
 
 
 @dataclass(frozen=True)
@@ -144,3 +147,17 @@ class PairFacts(Record):
     versions: dict[str, str] = field(default_factory=dict)
     command: str = ""
     images: str = ""  #: how the samples became tensors, in words; empty where no measure took any
+    cues: str = ""  #: the folder of images of two cues; empty where there was none
+    data_digest: str = ""  #: SHA-256 of the facts about the data and a few samples; empty where no measure took any
+
+    @property
+    def belonging(self) -> tuple[Any, ...]:
+        """What records must have in common to stand in one analysis: weights, version, data, bounds, layers."""
+        version = self.versions.get("refconv")
+        weights = self.before.fingerprint, self.after.fingerprint
+        return (*weights, version, self.data, self.include, self.exclude, self.cues)
+
+    def continues(self, earlier: PairFacts) -> bool:
+        """Whether these are the facts of an earlier analysis with more measures."""
+        same = self.belonging == earlier.belonging and earlier.data_digest in {"", self.data_digest}
+        return same and earlier.measured.items() <= self.measured.items()

@@ -28,7 +28,7 @@ from refconv.records import conformed, parsed_json
 
 NOTHING = Statement("", {})
 _PREPROCESSOR_FILE = "preprocessor_config.json"
-_BESIDE = ("noise", "upscale", "color_mode", *BESIDE_TIMM)  # what model folders hold besides timm's names
+_BESIDE = ("noise", "upscale", "color_mode", "test_input_size", *BESIDE_TIMM)  # what timm does not resolve
 _RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # PIL's numbers, as transformers has them
 
 
@@ -223,7 +223,7 @@ def _of_transformers(folder: Path) -> Statement:
         what, remedy = "does not scale images to the range 0 to 1", "give --mean and --std, and remove the file"
         found = str(config.get("rescale_factor"))
         raise DataError(what, where=str(path), expected="rescale_factor 1/255", found=found, remedy=remedy)
-    return Statement(path.name, values)
+    return Statement(path.name, values, of_weights=True)
 
 
 def _transformers_values(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -218,7 +218,7 @@ def _build(name: str, like: Opened | None, **weights: Any) -> Opened:
     if weights.get("checkpoint") is not None:
         stated = of_weights(weights["checkpoint"]) or (like.stated if like is not None and same else NOTHING)
     if weights.get("checkpoint") is not None or weights.get("pretrained"):
-        stated = stated or of_builder(name, built)
+        stated = stated or replace(of_builder(name, built), of_weights=weights.get("checkpoint") is None)
     return Opened(built.eval(), name, arguments, stated=stated, task=like.task if like else "classification")
 
 

@@ -47,7 +47,9 @@ def read_pair(folder: Path | str, name: str | None = None) -> ModelPair:
         remedy = "refconv analyze --out FOLDER makes one"
         raise RunError("no analysis", where=str(place), expected=f"a file {FACTS_FILE}", remedy=remedy)
     facts: PairFacts = read_json(PairFacts, _read(file), str(file))
+    order = list(RECORDS)
     files = [path for path in sorted(place.glob("*.json")) if measure_of(path.stem) in RECORDS]
+    files.sort(key=lambda path: order.index(measure_of(path.stem)))
     records = {path.stem: read_record(path.stem, _read(path), str(path)) for path in files}
     return ModelPair(name or facts.after.method or place.name, facts, records)
 

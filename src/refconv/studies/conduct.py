@@ -22,7 +22,7 @@ from refconv.process.interruption import StoppedError, interruptible
 from refconv.records import Record
 from refconv.studies import pages
 from refconv.studies.comparison import MEASURES, Comparison
-from refconv.studies.estimate import Board, Estimate, StepTimes, clock, kept_step_times, step_times
+from refconv.studies.estimate import Board, Estimate, Pace, StepTimes, clock, kept_step_times, step_times
 from refconv.studies.execution import record_of
 from refconv.studies.executors import Execution, Executor
 from refconv.studies.journal import Journal, restored_copy
@@ -147,18 +147,25 @@ class _Order(Protocol):
 
 
 def carry_out(
-    order: _Order, executor: Executor, shown: Board, journal: Journal | None, *, out: Path, select_by: str
+    order: _Order,
+    executor: Executor,
+    shown: Board,
+    journal: Journal | None,
+    *,
+    out: Path,
+    select_by: str,
+    planned: float | None = None,  # seconds that all of it was expected to take; much more is said once
 ) -> None:
     """Execute runs until none can be started, or raise StoppedError after Ctrl-C; ``select_by`` is shown of each."""
     estimate = Estimate()
-    for finished in order.over:
-        _learn(estimate, finished)
+    spent = sum(_learn(estimate, finished) for finished in order.over)
     if journal is not None:
         journal.note(order.over)
     if next(order.to_do(), None) is None:
         return
     try:
         with executor:
+            pace = Pace(planned, spent / max(1, executor.slots))
             while True:
                 while executor.free and (run := order.start()) is not None:
                     executor.start(run)
@@ -172,8 +179,10 @@ def carry_out(
                     if journal is not None and outcome.state in {"finished", "diverged"}:
                         journal.note([ended])
                     _learn(estimate, ended)
-                    _move(order, shown, estimate, executor.slots)
+                    left = _move(order, shown, estimate, executor.slots)
                     shown.say(_line(ended, outcome, MEASURES[select_by]))
+                    if (behind := pace.said(left)) is not None:
+                        shown.say(behind)
     except KeyboardInterrupt:
         what = f"stopped with {len(order.over)} of {order.total} runs done"
         raise StoppedError(what, where=str(out), remedy="the same command goes on") from None
@@ -189,15 +198,20 @@ def stoppable(out: Path) -> Iterator[None]:
         raise StoppedError("stopped", where=str(out), remedy="the same command goes on") from None
 
 
-def _move(order: _Order, shown: Board, estimate: Estimate, jobs: int) -> None:
+def _move(order: _Order, shown: Board, estimate: Estimate, jobs: int) -> float | None:
+    """Show where the study stands; return the seconds that are left, None if they are not known."""
     left = estimate.seconds(order.to_do(), max(1, jobs))
     shown.place(done=len(order.over), total=order.total, now=[str(run) for run in order.running], left=left)
+    return left
 
 
-def _learn(estimate: Estimate, run: Run) -> None:
+def _learn(estimate: Estimate, run: Run) -> float:
+    """Take a run that is over into account; return the seconds that it took, 0 if it left no record."""
     record = record_of(run)
-    if record is not None:
-        estimate.learn(run, record.seconds, record.seconds_around)
+    if record is None:
+        return 0.0
+    estimate.learn(run, record.seconds, record.seconds_around)
+    return record.seconds + (record.seconds_around or 0.0)
 
 
 def _line(run: Run, outcome: Outcome, measure: Measure) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import statistics
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ from refconv.recipe.recipe import Recipe
 from refconv.records import Record
 from refconv.studies.runs import Run
 
+now = time.monotonic  # tests put another clock here
+
+_BEHIND, _BEHIND_SECONDS = 1.25, 60.0  # a plan is kept below that many times its time, or that much more
 _TURNS = 30  # steps of each method that are timed for the record
 
 
@@ -80,6 +84,29 @@ class Estimate:
 def _size(run: Run) -> int:
     """Return how long a run is, in epochs, or in steps where its recipe says how many steps an epoch has."""
     return run.recipe.epochs * (run.recipe.epoch_steps or 1)
+
+
+class Pace:
+    """Says once that the whole takes longer than planned: a quarter and a minute more, or more than that.
+
+    Args:
+        planned: seconds that the whole was expected to take; None if nobody expected anything.
+        spent: seconds of it that had passed before.
+    """
+
+    def __init__(self, planned: float | None, spent: float = 0.0) -> None:
+        self._planned, self._begun = planned, now() - spent
+
+    def said(self, left: float | None) -> str | None:
+        """Return a line where it is behind, given the seconds that are left now; None where not, or after the first."""
+        if self._planned is None or left is None:
+            return None
+        whole = now() - self._begun + left
+        if whole < _BEHIND * self._planned or whole < self._planned + _BEHIND_SECONDS:
+            return None
+        line = f"slower than planned: about {clock(whole)} in all instead of {clock(self._planned)}"
+        self._planned = None
+        return line
 
 
 def clock(seconds: float) -> str:

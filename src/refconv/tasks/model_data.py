@@ -95,7 +95,7 @@ def doubts(opened: Opened, data: Data | None = None) -> list[str]:
     if not task.prepares_images:
         return []
     used = preprocessing_of(opened, task, data)
-    lines = [small] if (small := too_small(opened.model, used.input_size)) is not None else []
+    lines = [line for line in (used.warning, too_small(opened.model, used.input_size)) if line is not None]
     guessed = any(used.sources.get(name) != FLAGS for name in ("input_size", "crop_pct", "mean", "std"))
     silent = file is not None and file.kind == "weights" and not of_weights(file.path)
     if data is None and file is not None and silent and guessed and not used.guesses:

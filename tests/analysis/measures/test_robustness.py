@@ -8,6 +8,7 @@ from torch import nn
 
 from networks import EveryKind
 from refconv.analysis.batches import drawn
+from refconv.analysis.measures import robustness
 from refconv.analysis.measures.robustness import (
     CORRUPTIONS,
     adversarial_robustness,
@@ -21,6 +22,7 @@ from refconv.analysis.measures.robustness import (
     shift_consistency,
     shifted,
 )
+from refconv.analysis.registry import DATA_MEASURES, EvalData
 from refconv.errors import DataError, ModelError, SettingError
 from refconv.measures.robustness import AdversarialRobustness, CorruptionRobustness, ShiftConsistency
 
@@ -271,6 +273,17 @@ def test_a_real_model_is_measured_alike_however_batched_and_left_alone(measure, 
     assert "6 samples of more" in str(bounded)
     assert type(found).from_json(found.to_json()) == found
     assert isinstance(found, (AdversarialRobustness, CorruptionRobustness, ShiftConsistency))
+
+
+def test_images_are_corrupted_once_for_both_models_of_a_pair(monkeypatch):
+    models, (pixels, labels), calls = (linear(seed=0), linear(seed=1)), images(9), []
+    batches, settings = [(normalised(pixels), labels)], {"mean": MEAN, "std": STD}
+    alone = [corruption_robustness(model, batches, **settings) for model in models]
+    assert alone[0] != alone[1]
+    monkeypatch.setattr(robustness, "corrupt", lambda *given, **how: calls.append(given[1:]) or corrupt(*given, **how))
+    found = DATA_MEASURES["corruptions"](*models, EvalData(batches, batches, MEAN, STD))
+    assert [found["before"], found["after"]] == alone
+    assert len(calls) == len(set(calls)) == 5 * len(CORRUPTIONS)
 
 
 def test_images_of_other_channels_and_signals_are_measured_as_far_as_they_can_be(trained_pair):

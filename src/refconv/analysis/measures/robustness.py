@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -111,7 +111,6 @@ def adversarial_robustness(
     return AdversarialRobustness(passage.samples, passage.cut, steps, tuple(curves))
 
 
-@timed()
 def corruption_robustness(
     model: nn.Module,
     batches: Batches,
@@ -130,13 +129,32 @@ def corruption_robustness(
         kinds: which corruptions.
         seed: of the noise; one image's noise has the same pattern at all strengths.
     """
+    how: dict[str, Any] = {"max_samples": max_samples, "max_seconds": max_seconds, "progress": progress}
+    (found,) = corruptions_of((model,), batches, mean=mean, std=std, kinds=kinds, seed=seed, **how)
+    return found
+
+
+@timed()
+def corruptions_of(
+    models: Sequence[nn.Module],
+    batches: Batches,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    kinds: Sequence[Corruption] = CORRUPTIONS,
+    seed: int = 0,
+    max_samples: int | None = 2048,
+    max_seconds: float | None = None,
+    progress: Progress | None = None,
+) -> tuple[CorruptionRobustness, ...]:
+    """Return the record of each classifier; the images are corrupted once for all, a batch at a time."""
     unknown = [kind for kind in kinds if kind not in CORRUPTIONS]
     if unknown or not kinds:
         raise SettingError("unknown corruption", where="kinds", expected=", ".join(CORRUPTIONS), found=str(unknown))
-    hits = {kind: torch.zeros(len(STRENGTHS), dtype=torch.long) for kind in kinds}
+    hits = {kind: torch.zeros(len(models), len(STRENGTHS), dtype=torch.long) for kind in kinds}
     left_out, table = dict[str, str](), ""
     passage = Passage(batches, max_samples, progress)
-    with observing(model), torch.no_grad():
+    with observing(*models), torch.no_grad():
         for samples, targets in passage:
             check_images(samples)
             low, _, scale = valid_range(samples, mean, std)
@@ -147,18 +165,21 @@ def corruption_robustness(
                     left_out["jpeg_compression"] = f"JPEG takes one channel or three, found {samples.shape[1]}"
             pixels = ((samples - low) / scale).clamp(0, 1)
             noise = drawn(samples, passage.samples, seed, normal=True)
-            clean = _right(model, samples, targets)
+            clean = torch.tensor([_right(model, samples, targets) for model in models])
             for kind, counts in hits.items():
-                counts[0] += clean
+                counts[:, 0] += clean
                 for strength in STRENGTHS[1:]:
-                    changed = corrupt(pixels, kind, strength, table=table, noise=noise)
-                    counts[strength] += _right(model, changed * scale + low, targets)
+                    changed = corrupt(pixels, kind, strength, table=table, noise=noise) * scale + low
+                    counts[:, strength] += torch.tensor([_right(model, changed, targets) for model in models])
     if not hits:
         raise DataError("no corruption is left to measure", found="; ".join(left_out.values()))
-    strengths = tuple(map(float, STRENGTHS))
-    curves = tuple(_curve(kind, strengths, counts, passage.samples) for kind, counts in hits.items())
-    overall = sum(curve.mean for curve in curves) / len(curves)
-    return CorruptionRobustness(passage.samples, passage.cut, table, curves, overall, left_out)
+    strengths, count = tuple(map(float, STRENGTHS)), passage.samples
+    found = []
+    for place in range(len(models)):
+        curves = tuple(_curve(kind, strengths, counts[place], count) for kind, counts in hits.items())
+        overall = sum(curve.mean for curve in curves) / len(curves)
+        found.append(CorruptionRobustness(count, passage.cut, table, curves, overall, left_out))
+    return tuple(found)
 
 
 @timed()
