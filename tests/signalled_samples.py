@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import signal
+import time
 
 from refconv.errors import DataError
 
@@ -53,3 +54,14 @@ class Made:
 
     def __getitem__(self, index):
         return os.getpid(), self.epoch, self.values[index]
+
+
+class Slow:
+    """Samples that take their time, in seconds."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def __getitem__(self, index):
+        time.sleep(self.seconds)
+        return index

@@ -537,7 +537,11 @@ def check_command_line(place, shown, pretrained):
     assert "3 skipped: one tap" in shown["plan"]
     recipes = [(place / f"runs/{run}/recipe.toml").read_text(encoding="utf-8") for run in ("plain", "refocus")]
     different = set(recipes[0].splitlines()) ^ set(recipes[1].splitlines())
-    assert {line.split(" = ")[0] for line in different if "=" in line} <= {"method", "space"}  # the same budget
+    assert {line.split(" = ")[0] for line in different if "=" in line} <= {
+        "method",
+        "space",
+        "refconv_digest",
+    }  # the same budget
     result = timm.create_model("local-dir:runs/refocus/model", pretrained=True).state_dict()
     written = timm.create_model("local-dir:mobilenet-refocused", pretrained=True).state_dict()
     assert all(torch.equal(written[key], result[key]) for key in written)

@@ -6,14 +6,21 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import torch
 
 from image_folders import two_classes
+from refconv.data import loading
+from refconv.data.loading import load_batches, workers_kept
+from refconv.errors import DataError
 from refconv.models.checkpoint import Checkpoint
 from refconv.models.model_folder import load_model_folder
 from run_results import same_result
+from signalled_samples import Slow
 from small_runs import NETWORK, TRAIN
 from small_studies import changed, write
 
@@ -409,3 +416,15 @@ def test_names_of_run_folders_work_or_are_refused_in_one_line(name, forks, base,
     assert (ran.status, len(ran.lines)) == (2, 1), ran.err
     assert "File name too long" in ran.lines[0]
     assert "give a shorter name" in ran.lines[0]
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["for one split", "kept"])
+def test_a_worker_that_hangs_is_waited_for_as_long_as_said_and_no_longer(kept, monkeypatch, figures):
+    monkeypatch.setattr(loading, "_LISTENED", 1)
+    with workers_kept() if kept else nullcontext():
+        assert list(load_batches(Slow(3), [torch.tensor([2])], workers=1, collate=tuple)) == [(2,)]
+    monkeypatch.setattr(loading, "PATIENCE", timedelta(seconds=2))
+    words = "workers: no worker gave a sample for .* minutes; find what the samples wait for"
+    with workers_kept() if kept else nullcontext(), pytest.raises(DataError, match=words):
+        list(load_batches(Slow(10**6), [torch.tensor([2])], workers=1, collate=tuple))
+    figures("a data worker that hangs is waited for no longer than said", 1, 1)

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import timedelta
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Protocol
 
@@ -24,6 +25,9 @@ from torch.utils.data._utils.pin_memory import pin_memory
 
 from refconv.errors import DataError, RefconvWarning
 from refconv.process.workers import GUARD, leave_if_imported, prepare_worker, signals_held_back, worker_context
+
+PATIENCE = timedelta(minutes=30)  #: How long a batch is waited for
+_LISTENED = 60  # seconds at once: where the whole machine was suspended, workers go on when this process does
 
 
 class SampleSource(Protocol):
@@ -57,6 +61,7 @@ def load_batches(
         collate_fn=_Collate(collate, packs=workers > 0),
         multiprocessing_context=worker_context() if workers and len(batches) else None,
         worker_init_fn=prepare_worker,
+        timeout=_LISTENED if workers and len(batches) else 0,
         # Its own generator: the loader draws a number at every start, and that must not come from the global one.
         generator=torch.Generator(),
     )
@@ -136,6 +141,7 @@ class _Pool:
             collate_fn=_alone,
             multiprocessing_context=worker_context(),
             worker_init_fn=prepare_worker,
+            timeout=_LISTENED,
             generator=torch.Generator(),
             persistent_workers=True,
             pin_memory=pins,
@@ -278,15 +284,33 @@ def _is_plain(value: Any) -> bool:
 
 
 def _explained(batches: Iterator[Any]) -> Iterator[Any]:
-    """Yield the batches, and say in one line if a worker died."""
+    """Yield the batches, and say in one line if a worker died or gives nothing any more."""
+    waited = 0
     try:
-        yield from batches
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise _died(error) from error
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if "DataLoader timed out" in str(error):
+                    waited += _LISTENED
+                    if waited < PATIENCE.total_seconds():
+                        continue
+                    raise _hangs() from error
+                if "DataLoader worker" not in str(error):
+                    raise
+                raise _died(error) from error
+            waited = 0
+            yield batch
+            batch = None  # see Note [Workers and errors]
     finally:
         del batches
+
+
+def _hangs() -> DataError:
+    what = f"no worker gave a sample for {PATIENCE.total_seconds() / 60:g} minutes"
+    return DataError(what, where="workers", remedy="find what the samples wait for, such as a disk or a lock")
 
 
 def _died(error: Exception) -> DataError:
