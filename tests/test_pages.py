@@ -88,6 +88,11 @@ def test_tutorials_show_their_records(name, page, of):
     assert figures(part(page, of)) == figures(script(name).summary(record["rows"]))
 
 
+def test_the_cost_of_digests_is_that_of_the_record():
+    record = json.loads((ROOT / "benchmarks" / "digest_cost.json").read_text(encoding="utf-8"))
+    assert part("docs/reliability.md", "digest").strip() == script("digest_cost").shown(record)
+
+
 def test_networks_of_the_tutorial_are_certified():
     record = json.loads((ROOT / "benchmarks" / "own_networks.json").read_text(encoding="utf-8"))
     certificates = [method["certificate"] for row in record["rows"] for method in row["methods"].values()]
