@@ -11,7 +11,7 @@
   other two likewise.
 * FOLDER of ``--srcnn``: Numpy/weights in the repository github:Fivefold/SRCNN, the tensors of an SRCNN that enlarges
   three times. FOLDER of ``--photographs``: the repository github:EliSchwartz/imagenet-sample-images, an image of each
-  class of ImageNet: 60 are trained on, 20 validated on and 40 tested on. Of both the study of enlarging is made.
+  class of ImageNet: 60 are trained on, 20 validated on and 40 tested on. Both serve step_shares.py.
 
 Beside each folder of 500 images stands one of corrupted copies, ``cifar-500-corrupted``: noise, blur, low contrast and
 brightness, as the analysis knows them, at their greatest strength, to each image one of them in turn.

