@@ -18,7 +18,7 @@ import pytest
 from hypothesis import settings
 
 import ready_processes
-from faults.figures import figures  # noqa: F401  # a fixture for every test
+from faults.figures import figures, pytest_terminal_summary  # noqa: F401  # for every test, and after the last
 from refconv.named_code import trusting
 
 settings.register_profile("default", derandomize=True, deadline=None)
