@@ -79,6 +79,11 @@ def test_eval_repeats_the_test_of_the_run(base, capsys):
         ([*TINY, "--mixup", "0.2", "-b", "7", "--out", "NEW"], "mixup and cutmix need pairs"),
         ([*TINY, "-j", "-1", "--out", "NEW"], "workers: value out of range; expected at least 0, found -1"),
         ([*TINY, "--lr", "1e9", "--method", "refocus", "--out", "NEW"], "not finite"),
+        ([*TINY, "--lr", "1e308", "--out", "NEW"], "lr: too large; expected at most 3.4e+38, the largest"),
+        ([*TINY, "--crop-pct", "1e-9", "--out", "NEW"], "crop_pct: value out of range; expected at least 0.01"),
+        ([*TINY, "--sched", "step", "--decay-epochs", "0", "--out", "NEW"], "decay_epochs: value out of range"),
+        ([*TINY, "--sched-kwargs", "cycle_limit=0", "--out", "NEW"], "sched_kwargs.cycle_limit: value out of range"),
+        ([*TINY, "--opt", "adamw", "--opt-kwargs", "eps=abc", "--out", "NEW"], "opt_kwargs.eps: wrong type; expected"),
     ],
 )  # fmt: skip
 def test_train_says_in_one_line_why_it_does_not(base, tmp_path, capsys, flags, words):

@@ -104,7 +104,7 @@ def moved(part):
 
 @pytest.mark.faults
 @pytest.mark.parametrize("name", RUNS)
-def test_any_lost_part_of_an_optimizer_is_refused_and_a_whole_one_resumed(name, tmp_path):
+def test_any_lost_part_of_an_optimizer_is_refused_and_a_whole_one_resumed(name, tmp_path, figures):
     quick, run = recipe(**RUNS[name]), tmp_path / "run"
     record = train(quick, run, show=False)
     whole = (run / "checkpoint.pt").read_bytes()
@@ -128,6 +128,8 @@ def test_any_lost_part_of_an_optimizer_is_refused_and_a_whole_one_resumed(name, 
         with pytest.raises(CheckpointError, match=words) as caught:
             resumed_after(change, run, quick)
         assert re.search("copy the file again", str(caught.value))
+    tried = len(changes) + 1
+    figures("an optimizer that has lost a part is refused by name, and a whole one is resumed", tried, tried)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

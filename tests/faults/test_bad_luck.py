@@ -1,6 +1,5 @@
 """Data workers that die, output that cannot be written, two processes at once, and a run of many steps."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -352,70 +351,6 @@ def test_ten_thousand_steps_are_flat_in_memory_and_open_files(forks, tmp_path, f
     # 8,000 steps may leave 0.1 kB each: a tensor object alone takes more. The allocator's own pages vary by 2 MB.
     assert late - early < 8000 * 0.1 + 2048, (early, late)
     figures("10,000 steps are flat in memory and open files", 1, 1, kilobytes=[early, late], files=[files, files_late])
-
-
-def test_a_folder_that_is_moved_while_the_run_trains_holds_what_was_trained(forks, base, tmp_path, figures):
-    run, moved, right = tmp_path / "run", tmp_path / "moved", 0
-    move = f"import os\nfaults.call = lambda: os.rename({str(run)!r}, {str(moved)!r})"
-    places = (20, 32, 44, 60)
-    for at in places:
-        ran = forks.run([*TRAIN, "--out", run], root=run, at=at, first=move)
-        assert ran.status == 2, ran.err
-        assert len(ran.lines) == 1, ran.err
-        assert "moved or removed" in ran.lines[0]
-        moved.rename(run)
-        assert forks.run([*TRAIN, "--out", run, "--resume", "auto"]).status == 0
-        same_result(base, run)
-        right += 1
-        run.rename(tmp_path / f"done-{at}")
-    figures("a folder moved while the run trains holds what was trained", len(places), right)
-
-
-REPLACED = {
-    "removed": "os.path.isfile(path) and os.remove(path)",
-    "rubbish": "open(path, 'w').write('rubbish')",
-    "a folder": "os.path.isfile(path) and os.remove(path); os.mkdir(path)",
-}
-
-
-@pytest.mark.parametrize("how", REPLACED)
-def test_a_record_that_is_replaced_while_the_run_trains_costs_nothing(how, forks, base, tmp_path, figures):
-    """Before it is written, right before it appears, and afterwards; what then stands in the way is removed."""
-    run, right = tmp_path / "run", 0
-    record = run / "record.json"
-    operations = forks.run([*TRAIN, "--out", run], root=run).operations
-    moments = [len(operations) // 2, operations.index("replace .record.json.partial") + 1, len(operations)]
-    lines = REPLACED[how].split("; ")
-    code = "".join(f"    {line}\n" for line in lines)
-    for at in moments:
-        shutil.rmtree(run)
-        first = f"import os\npath = {str(record)!r}\ndef call(os=os, path=path):\n{code}faults.call = call"
-        ran = forks.run([*TRAIN, "--out", run], root=run, at=at, first=first)
-        again = forks.run([*TRAIN, "--out", run, "--resume", "auto"])
-        for one in (ran, again):
-            assert (one.status, len(one.lines)) in {(0, 0), (2, 1)}, one.err
-            assert all(f"refconv: error: {record}: cannot " in line for line in one.lines)
-            assert all("remove it and resume" in line or "move the folder of" in line for line in one.lines)
-        if again.status:
-            shutil.rmtree(record) if record.is_dir() else record.unlink()
-            assert forks.run([*TRAIN, "--out", run, "--resume", "auto"]).status == 0
-        same_result(base, run)
-        right += 1
-    figures("a record replaced while the run trains costs nothing", len(moments), right)
-
-
-@pytest.mark.parametrize("name", [os.fsdecode(b"caf\xe9"), "n" * 240, "n" * 300], ids=["not UTF-8", "long", "too long"])
-def test_names_of_run_folders_work_or_are_refused_in_one_line(name, forks, base, tmp_path):
-    run = tmp_path / name
-    ran = forks.run([*TRAIN, "--out", run])
-    if len(name) < 255:
-        assert ran.status == 0, ran.err
-        same_result(base, run)
-        assert forks.run(["eval", run, "--json"]).status == 0
-        return
-    assert (ran.status, len(ran.lines)) == (2, 1), ran.err
-    assert "File name too long" in ran.lines[0]
-    assert "give a shorter name" in ran.lines[0]
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["for one split", "kept"])

@@ -89,10 +89,11 @@ def test_several_processes_train_as_one_does(count, folder, figures):
 
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize("name", run_many.DIFFERENT)
-def test_what_belongs_to_a_share_shows(name, count, folder):
+def test_what_belongs_to_a_share_shows(name, count, folder, figures):
     """The bound tells them apart: statistics of a share's batch, and draws in the shape of a share."""
     one, several = (folder / "equal" / number / name for number in ("1", str(count)))
     assert apart(one, several, one) > 30 * BOUND
+    figures("what depends on the share of a process is told apart by the bound", 1, 1)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ CONFINED = 'mount -t tmpfs -o size=256k tmpfs /dev/shm && exec "$@"'
     or subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0,
     reason="a file system of one's own takes unshare and its rights",
 )
-def test_training_goes_on_to_the_same_result(tmp_path):
+def test_training_goes_on_to_the_same_result(tmp_path, figures):
     two_classes(tmp_path / "data", (160, 160), count=8)
     command = [
         sys.executable, "-m", "refconv", "train", "--model", "test_resnet", "--data", f"folder:{tmp_path / 'data'}",
@@ -35,3 +35,4 @@ def test_training_goes_on_to_the_same_result(tmp_path):
     records = [RunRecord.read(tmp_path / name / "record.json") for name in ("whole", "small")]
     assert records[0].train_loss == records[1].train_loss
     assert records[0].loss == records[1].loss
+    figures("a small shared memory is said once, and training goes on to the same result", 1, 1)

@@ -220,7 +220,7 @@ def test_who_opened_a_lock_before_it_was_removed_does_not_hold_it(tmp_path, monk
 
 
 @pytest.mark.faults
-def test_processes_that_take_turns_never_hold_a_place_together(tmp_path):
+def test_processes_that_take_turns_never_hold_a_place_together(tmp_path, figures):
     """Locks are removed at every turn; who holds one makes a file that nobody else may find."""
     code = """
 import os, sys, time
@@ -248,6 +248,7 @@ print(turns)
     turns = [int(process.communicate()[0] or -1) for process in started]
     assert all(process.returncode == 0 for process in started)
     assert sum(turn > 0 for turn in turns) > 1
+    figures("processes that take turns never hold a place together", len(turns), len(turns))
 
 
 def test_a_place_in_a_new_folder_leaves_no_folder_behind_when_nothing_was_written(tmp_path):

@@ -190,7 +190,7 @@ def test_a_folder_that_is_moved_while_it_is_written_is_one_line(folder, tmp_path
             folder.path.rename(tmp_path / "moved")
             write_whole(folder.checkpoint_file, b"content")
 
-    words = "checkpoint.pt: cannot write; found .*the folder was moved or removed"
+    words = "found .*; the folder was moved or removed: if moved, .* with --resume; if removed, start the run again"
     with pytest.raises(RunError, match=words) as caught:
         write()
     assert "\n" not in str(caught.value)

@@ -241,6 +241,7 @@ def _write(folder: RunFolder, setup: Setup, state: dict[str, Tensor], record: Ru
         task=setup.recipe.task,
         certificate=record.certificate,
         model=shipped,
+        then=None,
     )
     _keep_recipe(folder, setup.recipe)
     write_whole(folder.record_file, record.file_text().encode())

@@ -201,7 +201,8 @@ def make_schedule(optimizer: Optimizer, recipe: Recipe, *, steps_per_epoch: int)
             **recipe.sched_kwargs,
         )
         if isinstance(schedule, Scheduler):
-            schedule.step_update(0)
+            for step in (max(0, int(epochs) * steps_per_epoch - 1), 0):  # formulas of timm's may fail late
+                schedule.step_update(step)
     except (ArithmeticError, TypeError, ValueError, AssertionError) as error:
         raise RecipeError(f"{recipe.sched} does not take these settings", where="sched", found=str(error)) from error
     if recipe.sched == "none":

@@ -15,6 +15,7 @@ from torch.optim import SGD, Optimizer
 from refconv.errors import RecipeError, RefconvError, did_you_mean
 from refconv.layers import find_layers
 from refconv.methods.norms import keep_statistics
+from refconv.methods.optimizer_arguments import check_kinds, try_out
 from refconv.methods.sparsity import keep_zeros
 from refconv.parametrizations import TRANSFORMS, resolved
 from refconv.recipe.recipe import Recipe
@@ -133,6 +134,9 @@ def make_optimizer(model: nn.Module, recipe: Recipe, *, exempt: Collection[str] 
     if getattr(optimizer, "is_second_order", False):
         # AdaHessian draws from a generator of its own, so its runs could not be resumed exactly either.
         raise RecipeError(f"{recipe.opt} needs second derivatives, which the loop does not compute", where="opt")
+    if given := recipe.opt_kwargs:
+        alike = {**shared, "layer_decay": None, **chosen, **given}
+        try_out(lambda small: cast("Optimizer", create_optimizer_v2(small, **alike)), model, recipe)
     return optimizer
 
 
@@ -163,11 +167,12 @@ def checked(model: nn.Module, recipe: Recipe) -> Iterator[None]:
         raise RecipeError("unknown optimizer", where="opt", expected=expected, found=repr(recipe.opt), remedy=remedy)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise RecipeError("nothing to train: the model has no trainable parameter", where="model")
+    check_kinds(recipe)
     try:
         yield
     except RefconvError:  # of a kernel or a setting, with its own words
         raise
-    except (TypeError, ValueError, AssertionError) as error:
+    except (TypeError, ValueError, AssertionError, LookupError) as error:
         raise RecipeError(f"{recipe.opt} does not take these settings", where="opt", found=str(error)) from error
 
 

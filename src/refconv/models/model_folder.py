@@ -84,13 +84,15 @@ def save_model_folder(
     task: str = "classification",
     certificate: Certificate | str | None = None,
     model: nn.Module | None = None,
+    then: str | None = "write it again",
 ) -> None:
     """Write a plain model; the folder appears whole or not at all, and an earlier model folder is replaced.
 
     Before anything is written, a fresh model from the builder must take the weights strictly; ``model`` is one that has
     done so, if there is one. ``preprocessing`` says
     how images become tensors, under timm's names, further than ``info``. The file of weights says the same for itself,
-    with class names, versions and the hash of the ``certificate``, which may be given as such.
+    with class names, versions and the hash of the ``certificate``, which may be given as such. ``then`` is what to do
+    where it cannot be written, as in :func:`refconv.models.run_folder.writing`.
     """
     folder = path_of(folder)
     check_model_place(folder)
@@ -120,7 +122,8 @@ def save_model_folder(
     if certificate is not None and not isinstance(certificate, str):
         proof = certificate_hash(certificate.to_dict())
     said = {"class_names": config.get("label_names", ()), "preprocessing": config["pretrained_cfg"]}
-    _write(folder, config, state, described(task=task, architecture=architecture, certificate=proof, **said))
+    about = described(task=task, architecture=architecture, certificate=proof, **said)
+    _write(folder, config, state, about, then)
 
 
 def check_model_place(folder: Path) -> None:
@@ -256,7 +259,9 @@ def _architecture(name: str, arguments: dict[str, Any]) -> tuple[str, dict[str, 
     return (timm.models.get_arch_name(name) if is_timm(name) else name), arguments
 
 
-def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], said: dict[str, str]) -> None:
+def _write(
+    folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], said: dict[str, str], then: str | None
+) -> None:
     try:
         text = json.dumps(with_digest(config), indent=2, ensure_ascii=False) + "\n"
     except TypeError as error:
@@ -286,7 +291,7 @@ def _write(folder: Path, config: dict[str, Any], state: Mapping[str, Tensor], sa
     except (OSError, safetensors.SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         if isinstance(error, OSError):
-            with writing(folder, "write it again"):
+            with writing(folder, then):
                 raise
         raise RunError("cannot write the model", where=str(folder), found=str(error)) from error
 

@@ -219,17 +219,22 @@ def _held(file: Path, path: Path, what: str, then: str | None = None) -> Iterato
 
 @contextmanager
 def writing(path: Path, then: str | None = None) -> Iterator[None]:
-    """Turn a failure to write into one line that says what is still whole, and what to do ``then``: resume the run."""
+    """Turn a failure to write into one line that says what is still whole, and what to do ``then``: resume the run.
+
+    A folder that is not there any more may have been moved or removed, which a path cannot tell.
+    """
     try:
         yield
     except OSError as error:
-        then = then or f"continue with {resuming()}"
-        advice = remedy_for(error) or "make room"
-        remedy = f"what was written before is whole: {advice}, then {then}"
         if isinstance(error, FileNotFoundError):
-            remedy = (
-                f"the folder was moved or removed: what it holds is whole, {then.replace('continue', 'continue there')}"
+            moved, removed = (
+                f"if moved, it is whole: continue there with {resuming()}",
+                "if removed, start the run again",
             )
+            remedy = f"the folder was moved or removed: {then or f'{moved}; {removed}'}"
+        else:
+            advice = remedy_for(error) or "make room"
+            remedy = f"what was written before is whole: {advice}, then {then or f'continue with {resuming()}'}"
         raise RunError("cannot write", where=str(path), found=said_by(error), remedy=remedy) from error
 
 

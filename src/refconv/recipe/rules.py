@@ -6,6 +6,7 @@ from typing import Literal
 
 from refconv.errors import RecipeError, did_you_mean
 from refconv.recipe.fields import Settings
+from refconv.recipe.schedules import check_schedule
 
 Space = Literal["kernel", "gradient"]
 NESTEROV = {"sgd": True, "nesterov": True, "momentum": False}
@@ -82,29 +83,9 @@ def check_together(recipe: Settings) -> None:
         what, expected = "the warm-up is longer than the training", f"at most {recipe.epochs}"
         raise RecipeError(what, where="warmup_epochs", expected=expected, found=f"{recipe.warmup_epochs:g}")
     _check_kept(recipe)
-    _check_schedule(recipe)
+    check_schedule(recipe)
     _check_logging(recipe)
     _check_space(recipe)
-
-
-_READ_BY = {
-    "decay_epochs": ("step", "wsd", "rsqrt"),
-    "decay_rate": ("step", "multistep", "poly"),
-    "decay_milestones": ("multistep",),
-    **dict.fromkeys(("cycle_mul", "cycle_decay", "cycle_limit"), ("cosine", "tanh", "poly")),
-    "k_decay": ("cosine", "poly"),
-    "decay_fn": ("wsd", "rsqrt"),
-    "stable_timescale": ("rsqrt",),
-}
-"""The schedules that read an argument of timm's create_scheduler_v2; it takes all of them for any schedule."""
-
-
-def _check_schedule(recipe: Settings) -> None:
-    """Check that the schedule reads what is given for it."""
-    for name in recipe.sched_kwargs:
-        if recipe.sched not in (readers := _READ_BY.get(name, (recipe.sched,))):
-            what, expected = f"has no effect on the schedule {recipe.sched}", "sched = " + ", ".join(readers)
-            raise RecipeError(what, where=f"sched_kwargs.{name}", expected=expected)
 
 
 LOG_SETTINGS = {"project": "a text", "name": "a text", "group": "a text", "tags": "texts"}

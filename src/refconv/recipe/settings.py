@@ -86,27 +86,27 @@ _INT64 = 2**63
 _FLOAT32 = (2 - 2**-23) * 2.0**127
 
 
-def check_range(field: dataclasses.Field[Any], value: Any) -> None:
-    """Check a value of the right type against the choices and limits of its field."""
-    limits = field.metadata
+def check_range(field: dataclasses.Field[Any], value: Any, *, where: str | None = None) -> None:
+    """Check a value of the right type against the choices and limits of its field, called ``where`` in messages."""
+    limits, where = field.metadata, where or field.name
     choices = limits["choices"]
     for word in value if isinstance(value, tuple) else (value,):
         if choices and word is not None and word not in choices:
             expected, remedy = "one of " + ", ".join(choices), did_you_mean(word, choices)
-            raise RecipeError("unknown word", where=field.name, expected=expected, found=repr(word), remedy=remedy)
+            raise RecipeError("unknown word", where=where, expected=expected, found=repr(word), remedy=remedy)
     bounds = (("least", operator.ge, "at least"), ("above", operator.gt, "more than"), ("most", operator.le, "at most"))
     for item in value if isinstance(value, tuple) else (value,):
         if not isinstance(item, (int, float)):
             continue
         if not float("-inf") < item < float("inf"):
-            raise RecipeError("not a finite number", where=field.name, found=str(item))
+            raise RecipeError("not a finite number", where=where, found=str(item))
         if isinstance(item, float) and abs(item) > _FLOAT32:
             expected = f"at most {_FLOAT32:.2g}, the largest number of float32"
-            raise RecipeError("too large", where=field.name, expected=expected, found=f"{item:g}")
+            raise RecipeError("too large", where=where, expected=expected, found=f"{item:g}")
         if isinstance(item, int) and not -_INT64 <= item < _INT64:  # which no file of a run would hold
-            raise RecipeError("too large", where=field.name, expected="a whole number of 64 bits", found=str(item))
+            raise RecipeError("too large", where=where, expected="a whole number of 64 bits", found=str(item))
         for bound, holds, words in bounds:
             limit = limits[bound]
             if limit is not None and not holds(item, limit):
                 expected = f"{words} {limit:g}"
-                raise RecipeError("value out of range", where=field.name, expected=expected, found=f"{item:g}")
+                raise RecipeError("value out of range", where=where, expected=expected, found=f"{item:g}")
