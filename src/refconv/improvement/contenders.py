@@ -18,6 +18,7 @@ _SLOW, _FAST = (1.0, 0.3, 3.0), (3.0, 10.0, 1.0)
 where kernels move more slowly than norms and head."""
 
 _SLOW_KERNELS = {"kernel_lr_scale": 0.1}
+_INVERSE = {"method": "refocus", "gram_scale": "normalized", "order": "layer", "power": -1.0, "damping": 0.1}
 _TAUGHT = {"distill_alpha": 0.5, "distill_temperature": 2.0}
 
 
@@ -40,6 +41,8 @@ _CONTENDERS = (
     Contender("refocus-paper", "refocusing, paper's scale", {"method": "refocus", "gram_scale": "paper"}, _FAST, 2),
     Contender("refocus-half", "refocusing, power 0.5", {"method": "refocus", "power": 0.5}, _FAST, 2),
     Contender("refocus-norm", "refocusing, normalised", {"method": "refocus", "gram_scale": "normalized"}, _SLOW, 2),
+    Contender("refocus-inverse", "refocusing, inverse power", _INVERSE, _SLOW, 2),
+    Contender("refocus-decayed", "refocusing, inverse power, decay 0.1", {**_INVERSE, "weight_decay": 0.1}, _SLOW, 2),
 )
 """In the order in which they take part where the budget does not suffice for all."""
 
