@@ -451,8 +451,16 @@ class GivenUpError(Exception):
     """In place of the end of the process."""
 
 
+@pytest.mark.parametrize("interval", [1, 10], ids=["each-checked", "as-on-an-accelerator"])
 @pytest.mark.parametrize("saved", [True, False], ids=["buffers-kept", "short-steps"])
-def test_sigterm_in_a_step_without_end_loses_that_step_or_says_how_many(saved, tmp_path, monkeypatch):
+def test_sigterm_in_a_step_without_end_loses_that_step_or_says_how_many(saved, interval, tmp_path, monkeypatch):
+    run_epoch = Loop._run_epoch
+
+    def checking_less_often(self, epoch):
+        self._check_interval = interval
+        run_epoch(self, epoch)
+
+    monkeypatch.setattr(Loop, "_run_epoch", checking_less_often)
     step, left, words = Stepper.step, threading.Event(), []
 
     def endless(self, number, parts):

@@ -1,18 +1,14 @@
 """Several processes through torchrun: the same result as one, exact resumption, and one line for an error."""
 
 import os
-import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
+from processes_left import MARK, left_after
 from refconv.engine import Recipe, train
 from refconv.models.checkpoint import Checkpoint
 from run_results import read_metrics, same_result
@@ -49,10 +45,6 @@ BASIS = {
 }  # fmt: skip
 
 
-MARK = "REFCONV_TEST_FOLDER"
-"""In the environment of every process that a launch starts, in whatever session or by whatever way it was started."""
-
-
 def launch(tmp_path, out, *, resume=False, kill_at="never", count=2, **settings):
     """Start a run in a group of its own, by torchrun with so many processes, or without it for 0."""
     recipe = tmp_path / "recipe.toml"
@@ -75,26 +67,6 @@ def launch(tmp_path, out, *, resume=False, kill_at="never", count=2, **settings)
 def finished(process):
     out, errors = process.communicate(timeout=300)
     return process.returncode, out, errors
-
-
-def left_after(tmp_path, seconds=120):
-    """Return the processes of a launch that are still there when they have had time to end."""
-    deadline = time.monotonic() + seconds
-    while (found := processes_of(tmp_path)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return found
-
-
-def processes_of(tmp_path):
-    found = []
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            words = environment.read_bytes()
-        except OSError:
-            continue
-        if f"{MARK}={tmp_path}".encode() in words.split(b"\0"):
-            found.append(int(environment.parent.name))
-    return found
 
 
 SHORT = {"epochs": 5, "epoch_steps": 4, "snapshots": 2}
@@ -171,47 +143,3 @@ def test_an_error_of_all_processes_is_said_once(settings, words, tmp_path):
     assert status != 0
     assert errors.count("refconv: ") == 1
     assert words in errors
-
-
-@pytest.mark.slow
-def test_ctrl_c_writes_one_checkpoint_for_all(tmp_path):
-    process = launch(tmp_path, "run", epochs=500)
-    for line in process.stdout:
-        if "step 30/" in line:
-            process.send_signal(signal.SIGINT)
-            break
-    _, _, errors = finished(process)
-    assert errors.count("refconv: ") == 1
-    assert "continue with --resume" in errors
-    checkpoint = Checkpoint.load(tmp_path / "run/checkpoint.pt")
-    assert f"at step {checkpoint.step} of 5000" in errors
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("count", [0, 2], ids=["alone", "torchrun"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_the_whole_group_leaves_a_checkpoint_and_no_process(number, count, tmp_path):
-    """Ctrl-C in a terminal reaches every process, those that decode images among them."""
-    for folder in ("train/ant", "train/bee", "val/ant", "val/bee"):
-        (tmp_path / "images" / folder).mkdir(parents=True)
-        for index in range(16):
-            pixels = np.random.default_rng(index).integers(0, 255, (8, 8, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(tmp_path / f"images/{folder}/{index}.png")
-    settings = {
-        "data": f"folder:{tmp_path / 'images'}", "img_size": 8, "batch_size": 8, "workers": 2, "epochs": 5000,
-        "log_interval": 2, "pad_crop": 0, "checkpoint_interval": 0,
-    }  # fmt: skip
-    process = launch(tmp_path, "run", count=count, **settings)
-    seen = 0
-    for line in process.stdout:
-        if "step 4/" in line:
-            seen = len(processes_of(tmp_path))
-            os.killpg(process.pid, number)
-            break
-    status, _, errors = finished(process)
-    assert seen > max(1, 2 * count)  # with those that decode images
-    assert left_after(tmp_path) == []
-    assert status != 0
-    assert errors.count("refconv: ") == 1
-    assert "the checkpoint is written: continue with --resume" in errors
-    assert f"at step {Checkpoint.load(tmp_path / 'run/checkpoint.pt').step} of " in errors

@@ -119,3 +119,14 @@ def test_leaving_says_why_ends_workers_and_gives_the_status(monkeypatch, capsys)
     leave("run: stopped")
     assert ended == ["killed", INTERRUPTED]
     assert capsys.readouterr().err == "refconv: run: stopped\n"
+
+
+def test_another_signal_does_not_cut_short_what_is_written_after_the_first_but_ctrl_c_does():
+    """As where Slurm sends SIGTERM after SIGUSR1."""
+    with interruptible():
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert status_of_stop() == 128 + signal.SIGUSR1

@@ -155,7 +155,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(finished, tmp_path, monke
 
     monkeypatch.setattr(Stepper, "step", interrupted)
     monkeypatch.setattr(execution, "train", noted)
-    with pytest.raises(StoppedError, match="out: stopped with 1 of 7 runs done; the same command goes on"):
+    with pytest.raises(StoppedError, match="out: stopped with 1 of 7 runs done; the last checkpoints are whole"):
         compare(read, tmp_path / "out", only="*/plain")
     again = compare(read, tmp_path / "out", only="*/plain")
     second = "out/base/mobilenet/seed-1"

@@ -136,7 +136,7 @@ def test_ctrl_c_takes_back_what_has_not_begun_and_waits_for_what_has(tmp_path, o
             raise KeyboardInterrupt
 
     machines = on(Interrupted())
-    with pytest.raises(StoppedError, match="stopped with 0 of 7 runs done; the same command goes on"):
+    with pytest.raises(StoppedError, match="stopped with 0 of 7 runs done; the last checkpoints are whole"):
         compare(read, tmp_path / "out")
     assert len(machines.given) == 2
     assert waited == machines.given[:1]

@@ -39,7 +39,9 @@ from refconv.tasks.evaluation import Evaluation
 _STEPS_BETWEEN_CHECKS = 10
 """How long losses stay on an accelerator before the processor waits for them; on a CPU there is nothing to wait for."""
 
-_SHORT_STEP = 0.5  #: Seconds; before steps that take longer, the buffers are copied, which costs about a millisecond
+_SHORT_STEP = 0.5
+"""Seconds; steps that take longer may be given up: before them the buffers are copied, which costs about a millisecond,
+and after them the processor waits for the loss, which the checkpoint of a step that is given up holds."""
 
 
 class Loop:
@@ -152,7 +154,7 @@ class Loop:
             if ends:
                 batches = iter(())  # whoever makes batches is free for the validation split
                 self.stepper.end_epoch()
-            if not (logs or saves or ends or self.step % check_interval == 0):
+            if not (logs or saves or ends or self.step % check_interval == 0 or not self._steps_are_short):
                 continue
             steps = len(self._pending)
             stop = self._check()
@@ -186,14 +188,17 @@ class Loop:
                 keep()
                 self._buffers = {}
 
+    @property
+    def _steps_are_short(self) -> bool:
+        return bool(self._step_seconds) and self._step_seconds[-1] < _SHORT_STEP
+
     def _buffers_before(self) -> dict[str, Tensor] | None:
         """Return copies of the buffers that a forward changes, to go back to if the step is given up.
 
         None where steps are so short that they are always waited for, and where a step begins with a new round, which
         changes more than buffers.
         """
-        short = self._step_seconds and self._step_seconds[-1] < _SHORT_STEP
-        if short or self.stepper.begins_round(self.step):
+        if self._steps_are_short or self.stepper.begins_round(self.step):
             return None
         return {name: buffer.clone() for name, buffer in self.stepper.model.named_buffers()}
 
@@ -205,7 +210,7 @@ class Loop:
         if lost:
             remedy += f"; {lost} steps are lost"
         try:
-            if lost and self.processes.alone and self._buffers is not None:
+            if lost and self.processes.alone and self._buffers is not None and not self._pending:
                 self._save(self._buffers)
                 remedy = f"the checkpoint is written: continue with {resuming()}"
         except (RunError, TrainingError) as error:

@@ -103,11 +103,17 @@ class Interruption:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt at each of :data:`SIGNALS` within the block, as Python does at Ctrl-C."""
+    """Raise KeyboardInterrupt at the first of :data:`SIGNALS` within the block, as Python does at Ctrl-C.
+
+    What is written then is not cut short by another signal, as where Slurm sends SIGTERM after SIGUSR1, but by Ctrl-C.
+    """
+    heard: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         _asked.append(signal.Signals(number))
-        raise KeyboardInterrupt
+        heard.append(number)
+        if len(heard) == 1 or number == signal.SIGINT:
+            raise KeyboardInterrupt
 
     here = threading.current_thread() is threading.main_thread()
     former = _handled(interrupt) if here else {}

@@ -50,9 +50,10 @@ def signals_held_back() -> Iterator[None]:
     if sys.platform == "win32":  # no signals can be held back there; workers ignore them once they run
         yield
     else:
-        resource_tracker.ensure_running()  # before: when it starts, it blocks and unblocks the same signals
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
+            resource_tracker.ensure_running()  # it ignores SIGINT and SIGTERM alone, and unblocks both here
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
             yield
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -185,7 +185,8 @@ def carry_out(
                         shown.say(behind)
     except KeyboardInterrupt:
         what = f"stopped with {len(order.over)} of {order.total} runs done"
-        raise StoppedError(what, where=str(out), remedy="the same command goes on") from None
+        remedy = "the last checkpoints are whole, and the same command goes on"
+        raise StoppedError(what, where=str(out), remedy=remedy) from None
 
 
 @contextmanager

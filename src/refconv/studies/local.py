@@ -16,6 +16,7 @@ from typing import Any
 
 from refconv.named_code import inherit, trusted
 from refconv.process.interruption import SIGNALS
+from refconv.process.workers import signals_held_back
 from refconv.studies.outcome import Outcome
 from refconv.studies.runs import Run
 
@@ -57,7 +58,6 @@ class _Place:
 
     process: BaseProcess
     connection: Connection
-    device: str | None
     run: Run | None = None
 
 
@@ -74,15 +74,19 @@ class ProcessExecutor:
         self._places: list[_Place] = []
 
     def __enter__(self) -> ProcessExecutor:
-        self._places = [self._begin(device) for device in self._devices]
         return self
 
     def __exit__(self, *_: object) -> None:
         for place in self._places:
             place.process.terminate()  # a run in its loop writes a checkpoint first
-        for place in self._places:
-            place.process.join()
-            place.connection.close()
+        try:
+            for place in self._places:
+                place.process.join()
+                place.connection.close()
+        except KeyboardInterrupt:  # a second signal; this process would wait for them at its end
+            for place in self._places:
+                place.process.kill()
+            raise
 
     @property
     def slots(self) -> int:
@@ -92,10 +96,12 @@ class ProcessExecutor:
     @property
     def free(self) -> bool:
         """Whether another run can be started now."""
-        return any(place.run is None for place in self._places)
+        return len(self._places) < self.slots or any(place.run is None for place in self._places)
 
     def start(self, run: Run) -> None:
-        """Give a run to a process that has nothing to do."""
+        """Give a run to a process that has nothing to do, which is started if there is none."""
+        if all(place.run is not None for place in self._places):
+            self._begin(len(self._places))
         place = next(place for place in self._places if place.run is None)
         place.run = run
         place.connection.send(run)
@@ -113,21 +119,22 @@ class ProcessExecutor:
         except (EOFError, ConnectionResetError):
             place.process.join()
             place.connection.close()
-            self._places[self._places.index(place)] = self._begin(place.device)
+            self._begin(self._places.index(place))
             words = f"{run.folder}: its process {_how(place.process.exitcode)}"
             return run, Outcome("stopped" if place.process.exitcode in _BY_SIGTERM else "failed", words)
 
-    def _begin(self, device: str | None) -> _Place:
+    def _begin(self, number: int) -> None:
+        """Start a process for a place, a new one or that of a process which died."""
         context = multiprocessing.get_context("spawn")
         ends: tuple[Any, Any] = context.Pipe()  # of another class on Windows
         ours, theirs = ends
         process = context.Process(
             target=_work, args=(theirs, self._threads, self._keep, trusted())
         )  # not daemonic: a run may have data workers
-        with _visible(device):
+        with _visible(self._devices[number]), signals_held_back():  # until the process is one of those that are ended
             process.start()
+            self._places[number : number + 1] = [_Place(process, ours)]
         theirs.close()
-        return _Place(process, ours, device)
 
 
 def visible_devices() -> list[str]:
@@ -148,7 +155,7 @@ def _work(connection: Connection, threads: int, keep: str, names: frozenset[str]
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     else:
         others = [number for number in SIGNALS if number != signal.SIGTERM]
-        signal.pthread_sigmask(signal.SIG_BLOCK, [*others, signal.SIGUSR2])
+        signal.pthread_sigmask(signal.SIG_SETMASK, [*others, signal.SIGUSR2])
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
