@@ -65,6 +65,7 @@ def findings(records: Sequence[Comparison], robustness_rows: Sequence[Mapping[st
         ),
         ("Which directions of the filters should move?", _with(known, "subspaces", directions)),
         ("Which member of the family helps, and what does averaging add?", _with(known, "corruptions_family", family)),
+        ("Does it help on other networks, and beside weight decay?", _with(known, "corruptions", corrupted)),
         ("How much of the published gain is extra training?", retraining(known)),
         ("What explains the differences?", _with(known, "contenders", explanation)),
         ("Does it matter how well the base was trained?", _with(known, "base_strength", base_strength)),
@@ -249,6 +250,24 @@ def family(record: Comparison) -> str:
         "square root and `inverse` its inverse. `norm-head` leaves the kernels alone, `l2-sp` pulls them back to the "
         f"pretrained ones. A name that ends in `{_AVERAGED}` is tested with a moving average of the weights."
         f"\n\n{table(_rows(record, [*members, *averaged, *rivals, *_both_averaged(averaged)]))}"
+    )
+
+
+def corrupted(record: Comparison) -> str:
+    """Compare the family's best member, and strong weight decay with and without it, with plain training.
+
+    Args:
+        record: the study of corrupted images on several networks.
+    """
+    members = [(name, _PLAIN) for name in _methods(record)]
+    pairs = [*members, ("inverse-decayed", "plain-decayed"), ("inverse-decayed", "inverse")]
+    gains = {name: sum(map(reached, found)) for name, _ in members if (found := _over_architectures(record, name))}
+    words = ", ".join(f"`{name}` on {count}" for name, count in gains.items())
+    return (
+        "Four networks on the same corrupted images. `plain-decayed` and `inverse-decayed` choose strong weight decay, "
+        "which pulls refocused kernels to the pretrained ones, plain kernels to zero, and norms and classifier too. "
+        f"At least {100 * WANTED:g} points above plain training, with an interval that excludes zero: {words}, of "
+        f"{len(_architectures(record))}.\n\n{table(_rows(record, pairs))}"
     )
 
 
