@@ -155,8 +155,9 @@ def advice(known: Mapping[str, Comparison]) -> str:
     if _met(known):
         return ""
     return (
-        "No setting of refocusing is therefore recommended over plain training. To find out whether refocusing helps "
-        "your own model, compare both with `refconv compare`, with `gram_scale = 'normalized'` among the methods."
+        "No setting of refocusing is therefore recommended over plain training on the data of the base. To find out "
+        "whether refocusing helps your own model, compare both with `refconv compare`, with `gram_scale = "
+        "'normalized'` among the methods."
     )
 
 
@@ -260,12 +261,13 @@ def corrupted(record: Comparison) -> str:
         record: the study of corrupted images on several networks.
     """
     members = [(name, _PLAIN) for name in _methods(record)]
-    pairs = [*members, ("inverse-decayed", "plain-decayed"), ("inverse-decayed", "inverse")]
+    pairs = [*members, *(("inverse-decayed", other) for other in ("plain-decayed", "l2-sp", "inverse"))]
     gains = {name: sum(map(reached, found)) for name, _ in members if (found := _over_architectures(record, name))}
     words = ", ".join(f"`{name}` on {count}" for name, count in gains.items())
     return (
         "Four networks on the same corrupted images. `plain-decayed` and `inverse-decayed` choose strong weight decay, "
-        "which pulls refocused kernels to the pretrained ones, plain kernels to zero, and norms and classifier too. "
+        "which pulls refocused kernels to the pretrained ones, plain kernels to zero, and norms and classifier too; "
+        "`l2-sp` pulls plain kernels to the pretrained ones. "
         f"At least {100 * WANTED:g} points above plain training, with an interval that excludes zero: {words}, of "
         f"{len(_architectures(record))}.\n\n{table(_rows(record, pairs))}"
     )
