@@ -15,7 +15,7 @@ REST = ["--task", "restoration", "--patch-size", "16", "--batch-size", "4", "--e
 
 def write(folder, count, size=(40, 36)):
     folder.mkdir(parents=True)
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(len(folder.name))
     for index in range(count):
         coarse = Image.fromarray(generator.integers(0, 255, (7, 7, 3), dtype=np.uint8))
         coarse.resize(size, Image.Resampling.BICUBIC).save(folder / f"{index}.png")

@@ -38,5 +38,5 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path, monkeypatch, cap
 
 
 def test_a_dry_run_finds_what_the_run_would_stop_at():
-    with pytest.raises(RecipeError, match="sched: step does not take these settings"):
+    with pytest.raises(RecipeError, match=r"sched_kwargs\.wings: unknown argument of a schedule"):
         plan_run(Recipe(**SETTINGS, sched="step", sched_kwargs={"wings": 2}))
