@@ -50,6 +50,9 @@ _REGIMES = {
 _FURTHER = {"networks from outside, 500 corrupted images": ("corruptions_family",)}
 """Studies of a regime that ask a question of their own, and count where the goal does."""
 
+_DECAYED = "l2-sp"
+"""What pulls kernels to the pretrained ones as the decay of refocusing does, and trains them plainly."""
+
 _FORMS = {
     **dict.fromkeys(("mobilenet", "convnext", "signal", "lite0", "lite1"), "depthwise"),
     "resnext": "grouped",
@@ -131,11 +134,17 @@ def _goal_outside(records: Sequence[Comparison]) -> str:
                 best = (count, len(gained), regime, method)
     assert best is not None, "no study of a network from outside compares refocusing and plain training"
     count, networks, regime, method = best
+    rivals = [row.interval for row in rows(records, method, _DECAYED) if row.regime == regime]
+    better, worse = (sum(interval.side == side for interval in rivals) for side in (1, -1))
+    beside = (
+        f" Decay towards the base without refocusing (`{_DECAYED}`) is worse on {better} and better on {worse} of "
+        f"{len(rivals)}, with intervals that exclude zero."
+    )
     return (
         f"* **The goal on networks from outside**, such a gain by one setting of refocusing on {WANTED_ON} of six in "
         f"one regime, was {'reached' if count >= WANTED_ON else 'not reached'}: on {_data(regime)} `{method}` gave it "
         f"on {count} of the {networks} networks that were trained so, in every study with them: the most among {tried} "
-        "pairs of a regime and a setting."
+        f"pairs of a regime and a setting.{beside if rivals else ''}"
     )
 
 
