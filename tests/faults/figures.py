@@ -35,9 +35,9 @@ def figures(request):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Keep how many tests the whole tier has, how many passed, and how long it took; workers have no terminal."""
-    chosen = terminalreporter.config.getoption("markexpr"), terminalreporter.config.args
-    if chosen != ("faults", ["tests"]):
+    """Keep how many tests the whole tier has, how many passed, and how long it took; a worker knows its own alone."""
+    config = terminalreporter.config
+    if (config.getoption("markexpr"), config.args) != ("faults", ["tests"]) or hasattr(config, "workerinput"):
         return
     passed, skipped, failed, broken = (
         len(terminalreporter.stats.get(kind, [])) for kind in ("passed", "skipped", "failed", "error")

@@ -23,10 +23,12 @@ def test_figures_are_kept_where_they_are_asked_for(kept, tmp_path, figures, requ
         assert last == {"promise": "nothing is lost", "test": request.node.nodeid, "tried": 3, "right": 3}
 
 
-@pytest.mark.parametrize(("marked", "kept"), [("faults", True), ("not slow", False)])
-def test_the_whole_tier_leaves_its_counts_and_minutes(marked, kept, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("marked", "more", "kept"), [("faults", {}, True), ("not slow", {}, False), ("faults", {"workerinput": {}}, False)]
+)
+def test_the_whole_tier_leaves_its_counts_and_minutes(marked, more, kept, tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, str(tmp_path / "figures.jsonl"))
-    config = SimpleNamespace(getoption={"markexpr": marked}.get, args=["tests"])
+    config = SimpleNamespace(getoption={"markexpr": marked}.get, args=["tests"], **more)
     stats = {"passed": ["a", "b"], "failed": ["c"], "skipped": ["d"], "": ["set up"]}
     pytest_terminal_summary(SimpleNamespace(config=config, stats=stats))
     assert (tmp_path / "figures.jsonl").exists() == kept
