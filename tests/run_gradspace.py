@@ -1,7 +1,6 @@
 """Gradient space in two or three processes, started by tests/gradspace/test_processes.py: prints what agreed."""
 
 import copy
-import os
 import sys
 
 import pytest
@@ -13,6 +12,7 @@ from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
 import refconv
+from leaving_together import leave_together
 from networks import EveryKind
 from refconv.errors import LayerError, SettingError
 
@@ -189,10 +189,7 @@ def main():
         check()
         if rank == 0:
             sys.stdout.write(f"{name}: agrees\n")
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-    sys.stdout.flush()
-    os._exit(0)  # gloo's threads now and then end a process in error that ends the ordinary way
+    leave_together()
 
 
 if __name__ == "__main__":

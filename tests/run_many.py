@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from leaving_together import leave_together
 from refconv.engine import Recipe, train
 from refconv.engine.epochs import Loop
 from refconv.engine.stepping import Stepper
@@ -231,11 +232,7 @@ def main():
     {"equal": equal, "resumed": resumed, "going on": going_on, "heads": resumed_heads}[kind](
         folder, folder / kind / count
     )
-    if count != "1":
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
-    sys.stdout.flush()
-    os._exit(0)  # gloo's threads now and then end a process in error that ends the ordinary way
+    leave_together()
 
 
 if __name__ == "__main__":

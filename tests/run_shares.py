@@ -4,7 +4,6 @@ Prints one JSON object: how far several processes end from one, by what wraps th
 """
 
 import json
-import os
 import sys
 from contextlib import nullcontext
 
@@ -14,6 +13,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 import refconv
+from leaving_together import leave_together
 from refconv.engine.synchronising import synchronise_norms
 from refconv.process.distributed import Processes
 from run_gradspace import network, optimizer_of, weights
@@ -107,10 +107,7 @@ def main():
         found[name] = distance(several, alone) / distance(alone, start)
     if torch.distributed.get_rank() == 0:
         sys.stdout.write(json.dumps(found))
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-    sys.stdout.flush()
-    os._exit(0)  # gloo's threads now and then end a process in error that ends the ordinary way
+    leave_together()
 
 
 if __name__ == "__main__":
