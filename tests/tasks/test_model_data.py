@@ -46,6 +46,14 @@ def test_data_for_asks_for_data(tmp_path):
         data_for(open_model(str(tmp_path / "run")), "digitz")
 
 
+def test_data_of_a_run_that_was_given_loaders_are_asked_for(tmp_path):
+    save_run(tmp_path / "run", small_recipe())
+    opened = open_model(str(tmp_path / "run"))
+    given = dataclasses.replace(opened, recipe=dataclasses.replace(opened.recipe, data="TensorDataset"))
+    with pytest.raises(DataError, match="TensorDataset: unknown data; name its data by --data, in Python data: a run"):
+        data_for(given)
+
+
 def test_random_input_has_the_models_shape_and_is_the_same_each_time(tmp_path):
     save_run(tmp_path / "run", small_recipe())
     opened = open_model(str(tmp_path / "run"))

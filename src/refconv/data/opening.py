@@ -251,8 +251,6 @@ def _images(
     remedy = f"write folder:{name} to read that folder" if place.is_dir() else format_meant(name)
     if place.is_file() and place.suffix.lower() in kinds:
         remedy = f"write {kinds[place.suffix.lower()]}:{name} to read that file"
-    if remedy is None and not close and name.isidentifier():  # as TensorDataset
-        remedy = "for a run that was given loaders in Python, name data of its own with --data"
     raise DataError("unknown data", where=name, expected=expected, remedy=remedy)
 
 

@@ -40,7 +40,13 @@ def data_for(
     source = Source(chosen, root, 0.0, workers, of_run=False)
     if recipe is not None and chosen == recipe.data:
         source = Source(chosen, root or recipe.data_dir, recipe.val_split, workers, of_run=True)
-    data = task_named(opened.task).open_for(opened, source)
+    try:
+        data = task_named(opened.task).open_for(opened, source)
+    except DataError as error:
+        if name is not None or error.what != "unknown data":
+            raise
+        remedy = "name its data by --data, in Python data: a run that was given loaders knows no more of them"
+        raise DataError(error.what, where=f"{opened.name}, {chosen}", remedy=remedy) from error
     if not (data.info.class_names and data.info.num_classes) and class_map is not None:
         raise SettingError("the task has no classes to match", where="--class-map", found=opened.task)
     if not (labelled and data.info.class_names and data.info.num_classes):
