@@ -135,6 +135,9 @@ _NO_MEMORY = re.compile(
     re.IGNORECASE,
 )
 
+# How the loader of libraries says that there is no room for one; the file system may also forbid that code be run.
+_NO_MAPPING = re.compile(r"failed to map segment from shared object(?!: Operation not permitted)")
+
 
 def lacks_memory(error: BaseException) -> bool:
     """Return whether an error says that there is no memory left: then nothing is wrong with what was given.
@@ -145,6 +148,8 @@ def lacks_memory(error: BaseException) -> bool:
         >>> lacks_memory(RuntimeError("could not create a primitive")), lacks_memory(RuntimeError("no such shape"))
         (True, False)
     """
+    if isinstance(error, ImportError):
+        return _NO_MAPPING.search(str(error)) is not None
     told = isinstance(error, (RuntimeError, OSError)) and _NO_MEMORY.search(str(error))
     return isinstance(error, MemoryError) or bool(told)
 

@@ -5,6 +5,7 @@ import typing
 
 import pytest
 import typer
+from torch.distributed.run import get_args_parser
 
 from refconv.cli import main
 from refconv.cli.app import app
@@ -33,6 +34,14 @@ def test_train_has_a_flag_for_every_field():
         assert flag(field.name) in flags
         if HINTS[field.name] is bool:
             assert flag(f"no_{field.name}") in flags
+
+
+def test_after_two_dashes_torchrun_passes_every_flag_on():
+    """As the page on several processes gives the command; without them torchrun takes some for its own."""
+    command = typer.main.get_command(app).commands["train"]
+    flags = [name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)]
+    given = get_args_parser().parse_args(["--nproc-per-node", "2", "-m", "--", "refconv", "train", *flags])
+    assert (given.module, given.training_script, given.training_script_args) == (True, "refconv", ["train", *flags])
 
 
 def test_train_help_groups_and_explains_the_flags(capsys, monkeypatch):

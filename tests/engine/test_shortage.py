@@ -46,6 +46,7 @@ def failing(monkeypatch, error, at=2):
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "out of memory at step 2 of 4"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "out of memory at step 2 of 4"),
         (OSError(errno.EMFILE, os.strerror(errno.EMFILE), "a.png"), "Too many open files; raise the limit"),
+        (ImportError("a.so: failed to map segment from shared object"), "out of memory at step 2 of 4"),
     ],
 )
 def test_a_shortage_names_the_checkpoint_that_is_kept(error, words, tmp_path, monkeypatch):
@@ -99,7 +100,9 @@ def test_only_a_loss_far_above_the_start_is_an_explosion():
 
 
 def test_other_errors_are_no_shortage():
-    for error in (KeyError("a"), RuntimeError("shape"), FileNotFoundError(errno.ENOENT, "no such file", "a")):
+    forbidden = ImportError("a.so: failed to map segment from shared object: Operation not permitted")
+    missing = FileNotFoundError(errno.ENOENT, "no such file", "a")
+    for error in (KeyError("a"), RuntimeError("shape"), ImportError("no name b in a"), forbidden, missing):
         assert shortage(error) is None
 
 

@@ -20,7 +20,7 @@ from refconv.cli.extras import ABOUT, STOPPED, not_installed
 from refconv.cli.saying import say, unwritten
 from refconv.errors import RefconvError, RefconvWarning, did_you_mean, printable
 from refconv.process.interruption import INTERRUPTED, StoppedError, last_words, status_of_stop
-from refconv.process.shortage import shortage
+from refconv.process.shortage import SHORTAGES, shortage
 from refconv.process.volume import quiet
 
 # A traceback, which is a bug, has the exit status 1, an interruption 130, and 128 with its number after another signal.
@@ -96,7 +96,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (typer.Abort, KeyboardInterrupt):
         last_words(STOPPED)
         return status_of_stop()
-    except (OSError, MemoryError, RuntimeError) as error:
+    except SHORTAGES as error:
         if (lack := shortage(error)) is None:
             raise
         _print(f"error: {lack}")

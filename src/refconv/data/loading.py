@@ -27,7 +27,7 @@ from refconv.errors import DataError, RefconvWarning
 from refconv.process.workers import GUARD, leave_if_imported, prepare_worker, signals_held_back, worker_context
 
 PATIENCE = timedelta(minutes=30)  #: How long a batch is waited for
-_LISTENED = 60  # seconds at once: where the whole machine was suspended, workers go on when this process does
+_LISTENED = 5  # seconds, after which torch looks whether a worker has died; while a machine sleeps they stand still
 
 
 class SampleSource(Protocol):

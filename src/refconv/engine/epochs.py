@@ -32,7 +32,7 @@ from refconv.models.weights import not_finite
 from refconv.named_code import resuming
 from refconv.process.interruption import PATIENCE, Interruption, StoppedError, leave
 from refconv.process.progress import StepDisplay
-from refconv.process.shortage import shortage
+from refconv.process.shortage import SHORTAGES, shortage
 from refconv.surgery import plain_state_dict, refocused_state_dict
 from refconv.tasks.evaluation import Evaluation
 
@@ -119,7 +119,7 @@ class Loop:
                 raise StoppedError(what, where=str(self.folder.path), remedy=remedy) from None
             except DataError as error:
                 raise self._without_data(error) from error
-            except (OSError, MemoryError, RuntimeError) as error:
+            except SHORTAGES as error:
                 if (lack := shortage(error)) is None:
                     raise
                 remedy = f"{lack.remedy}; the checkpoint of step {self._saved_step} is kept: continue with {resuming()}"

@@ -33,6 +33,9 @@ _BY_NUMBER = {getattr(errno, name): remedy for name, remedy in _REMEDIES.items()
 # How OpenMP and Python say that a thread could not be started.
 _NO_THREADS = re.compile(r"can't start new thread|thread constructor failed|Resource temporarily unavailable")
 
+SHORTAGES = (OSError, MemoryError, RuntimeError, ImportError)
+"""The kinds of errors among which :func:`shortage` finds those of the machine."""
+
 
 def remedy_for(error: OSError) -> str | None:
     """Return what helps against an error of the operating system; None if nothing is known."""

@@ -12,7 +12,7 @@ from refconv.errors import RecordError, RefconvError, RunError, StudyError, Trai
 from refconv.models import model_folder
 from refconv.models.run_folder import RunFolder, write_whole
 from refconv.process.interruption import StoppedError
-from refconv.process.shortage import shortage
+from refconv.process.shortage import SHORTAGES, shortage
 from refconv.recipe.code import trust_named
 from refconv.recipe.recipe import Recipe
 from refconv.studies.outcome import Outcome as Outcome  # known by this name too
@@ -51,12 +51,10 @@ def execute(run: Run, keep: str) -> Outcome:
     """Train until the run is over, is stopped, or fails; ``keep`` as in :class:`refconv.studies.study.Study`.
 
     A run that is over already is not run again: another machine may have finished it and been lost before it said so.
-    What the machine lacks fails the run; other errors of those kinds are bugs.
+    What the machine lacks fails the run.
 
     Raises:
-        OSError: such a bug.
-        MemoryError: never; it is a lack of memory.
-        RuntimeError: such a bug.
+        SHORTAGES: any of these kinds where the machine lacks nothing, which is a bug.
     """
     folder = RunFolder(run.folder)
     try:
@@ -81,7 +79,7 @@ def execute(run: Run, keep: str) -> Outcome:
         return Outcome("diverged", str(error))
     except RefconvError as error:
         return Outcome("failed", str(error))
-    except (OSError, MemoryError, RuntimeError) as error:
+    except SHORTAGES as error:
         if (line := shortage(error)) is None:
             raise
         return Outcome("failed", f"{run.folder}: {line}")
