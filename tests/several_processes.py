@@ -2,11 +2,7 @@
 
 import os
 import signal
-import subprocess
-import sys
-import tempfile
 import time
-from pathlib import Path
 
 from torch.distributed import TCPStore
 
@@ -15,42 +11,32 @@ from ready_processes import Script
 
 def several_processes(count, script, *arguments, seconds=300):
     """Run a script in so many processes, forked from one that is ready; return what each printed. All must end well."""
-    code = f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')"
-    done = forked_together(count, code, *arguments, seconds=seconds, alone=0.0)
+    done = forked_together(count, running(script), *arguments, seconds=seconds, alone=0.0)
     assert [one.returncode for one in done] == [0] * count, "\n".join((one.stdout + one.stderr)[-3000:] for one in done)
     return [one.stdout for one in done]
 
 
-def forked_together(count, code, *arguments, seconds=300, alone=None):
-    """Run code in so many processes, forked from one that is ready; return how each ended and what it printed."""
-    store, environments = _group(count)
+def running(script):
+    """Return code that runs a script."""
+    return f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')"
+
+
+def forked_together(count, code, *arguments, seconds=300, alone=None, hangs=None, launched=True):
+    """Run code in so many processes, forked from one that is ready; return how each ended and what it printed.
+
+    They are killed after ``seconds``; the others ``alone`` seconds after the first that fails; and one that ``hangs``,
+    by its rank, as soon as the others have ended. Unless they are ``launched`` as by torchrun, the first process holds
+    the store where they meet.
+    """
+    store, environments = _group(count, launched=launched)
     processes = [Script(code, *arguments, environment=environment) for environment in environments]
-    _wait_for(processes, seconds, alone)
+    _wait_for([process for rank, process in enumerate(processes) if rank != hangs], seconds, alone)
+    _wait_for(processes, 0.0)
     del store
     return [process.wait() for process in processes]
 
 
-def processes_that_may_fail(count, script, *arguments, seconds=300, alone=None, launched=True):
-    """Run a script in so many new processes; return the exit status of each, negative after a signal, and its output.
-
-    They are killed after ``seconds``, and the others ``alone`` seconds after the first that fails; None waits for them.
-    Unless they are ``launched`` as by torchrun, the first process holds the store where they meet.
-    """
-    store, environments = _group(count, launched=launched)
-    command = [sys.executable, str(script), *map(str, arguments)]
-    with tempfile.TemporaryDirectory() as folder:
-        processes = []
-        for rank, environment in enumerate(environments):
-            with (Path(folder) / str(rank)).open("w") as file:
-                own = {**os.environ, **environment}
-                processes.append(subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=own))
-        _wait_for(processes, seconds, alone)
-        del store
-        printed = [(Path(folder) / str(rank)).read_text(encoding="utf-8") for rank in range(count)]
-    return [(process.returncode, text) for process, text in zip(processes, printed, strict=True)]
-
-
-def _group(count, *, launched=True):
+def _group(count, *, launched):
     """Return the store where so many processes meet, to be held until they end, and what tells each where it is."""
     store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)  # held by the launcher, as torchrun does
     shared = {
@@ -63,8 +49,8 @@ def _group(count, *, launched=True):
     return store, [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
 
 
-def _wait_for(processes, seconds, alone):
-    """Wait until all have ended, and kill them as :func:`processes_that_may_fail` says."""
+def _wait_for(processes, seconds, alone=None):
+    """Wait until all have ended; kill them after ``seconds``, and ``alone`` seconds after the first that fails."""
     end = time.monotonic() + seconds
     while any(process.poll() is None for process in processes):
         if alone is not None and any(process.poll() for process in processes):

@@ -14,7 +14,7 @@ from refconv.data.scenes import make_scenes
 from refconv.engine import RunRecord
 from refconv.models.checkpoint import Checkpoint
 from run_results import read_metrics, same_result
-from several_processes import processes_that_may_fail, several_processes
+from several_processes import forked_together, running, several_processes
 
 pytestmark = pytest.mark.faults
 
@@ -172,16 +172,15 @@ def test_all_end_when_one_fails_and_one_line_says_why(how, launched, tmp_path, f
     tried, right = [2, 3], []
     for count in tried:
         folder = tmp_path / str(count)
-        how_long = {"seconds": 240, "alone": 60, "launched": launched}
-        ended = processes_that_may_fail(count, SCRIPT, folder, "failing", how, **how_long)
         lost = 0 if how.startswith("first") else count - 1
-        status, own = ended.pop(lost)
-        assert all(other == 2 for other, _ in ended), ended
-        assert status == {"exception": 1, "killed": -9, "first killed": -9, "hangs": -9}.get(how, 2)
-        speaks = "killed" not in how and how != "hangs"
-        silent, texts = ([text for _, text in ended], [own]) if speaks else ([own], [text for _, text in ended])
-        assert not any(silent), silent
-        lines = [line for text in texts for line in text.splitlines()]
+        settings = {"seconds": 240, "hangs": lost if how == "hangs" else None, "launched": launched}
+        ended = forked_together(count, running(SCRIPT), folder, "failing", how, **settings)
+        failed = ended.pop(lost)
+        assert all(other.returncode == 2 for other in ended), ended
+        assert failed.returncode == {"exception": 1, "killed": -9, "first killed": -9, "hangs": -9}.get(how, 2)
+        speak, silent = ([failed], ended) if "killed" not in how and how != "hangs" else (ended, [failed])
+        assert not any(one.stdout + one.stderr for one in silent), silent
+        lines = [line for one in speak for line in (one.stdout + one.stderr).splitlines()]
         assert FAILURES[how] in lines[-1]
         assert len(lines) == 1 or how == "exception"
         assert Checkpoint.load(folder / "run/checkpoint.pt").step == 4
