@@ -106,9 +106,18 @@ def _damage(path: Path, noun: str) -> tuple[str, int]:
     return "damaged: the file is not whole, its end is missing" if cut else f"damaged, not whole, or not {noun}", size
 
 
+_LEAVES = {str: b"str", int: b"int", float: b"float", bool: b"bool"}
+"""The kinds of most values, with their names."""
+
+
 def _feed(hashed: Any, value: Any) -> None:
     """Feed a value to a hash, so that no two different ones feed the same."""
-    if isinstance(value, Mapping):
+    kind = type(value)
+    if kind in _LEAVES:
+        text = value if kind is str else repr(value)
+        words = text.encode(errors="surrogatepass")
+        hashed.update(b"%s%d:%s" % (_LEAVES[kind], len(words), words))
+    elif kind is dict or isinstance(value, Mapping):
         hashed.update(b"{%d" % len(value))
         for pair in value.items():
             for part in pair:
@@ -123,9 +132,8 @@ def _feed(hashed: Any, value: Any) -> None:
         size = flat.numel() * flat.element_size()
         if size:
             hashed.update((ctypes.c_char * size).from_address(flat.data_ptr()))
+    elif (plain := next((known for known in (bool, int, float) if isinstance(value, known)), None)) is not None:
+        _feed(hashed, plain(value))  # a number of numpy's is written as a plain one
     else:
-        # A number of numpy's is written as a plain one.
-        kind: type[Any] = next((kind for kind in (bool, int, float) if isinstance(value, kind)), type(value))
-        text = value if isinstance(value, str) else repr(kind(value) if kind in {bool, int, float} else value)
-        words = text.encode(errors="surrogatepass")
-        hashed.update(b"%s%d:" % (kind.__name__.encode(), len(words)) + words)
+        words = (value if isinstance(value, str) else repr(value)).encode(errors="surrogatepass")
+        hashed.update(b"%s%d:%s" % (kind.__name__.encode(), len(words), words))

@@ -170,6 +170,8 @@ def _copied(tree: Any) -> Any:
 
 def json_bytes(tree: Any) -> bytes:
     """Return JSON as another program would write it, however deep, lone surrogates and long numbers too."""
+    with contextlib.suppress(RecursionError):
+        return json.dumps(tree, separators=(",", ":")).replace(str(LONG), "9" * 5000).encode()
     pieces: list[str] = []
     stack: list[Any] = [tree]
     while stack:

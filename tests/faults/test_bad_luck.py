@@ -338,9 +338,9 @@ Stepper.step = step
 
 def test_ten_thousand_steps_are_flat_in_memory_and_open_files(forks, tmp_path, figures):
     steps = [
-        "train", *NETWORK[:2], "--model-kwargs", "width=0.0625", "--data", "digits", "--epochs", "100", "--epoch-steps",
-        "100", "--batch-size", "2", "--device", "cpu", "--no-test", "--log-interval", "500", "--checkpoint-interval",
-        "1000", "--out", tmp_path / "run",
+        "train", "--model", "run_many:Plain", "--data", "digits", "--epochs", "100", "--epoch-steps", "100",
+        "--batch-size", "2", "--val-split", "0.1", "--device", "cpu", "--no-test", "--log-interval", "500",
+        "--checkpoint-interval", "1000", "--out", tmp_path / "run",
     ]  # fmt: skip
     ran = forks.run(steps, first=WATCHED)
     assert ran.status == 0, ran.err
