@@ -65,7 +65,10 @@ def findings(records: Sequence[Comparison], robustness_rows: Sequence[Mapping[st
         ),
         ("Which directions of the filters should move?", _with(known, "subspaces", directions)),
         ("Which member of the family helps, and what does averaging add?", _with(known, "corruptions_family", family)),
-        ("Does it help on other networks, and beside weight decay?", _with(known, "corruptions", corrupted)),
+        (
+            "Does it help on other networks, and beside weight decay?",
+            _with(known, "corruptions", corrupted) + of_more(known),
+        ),
         ("How much of the published gain is extra training?", retraining(known)),
         ("What explains the differences?", _with(known, "contenders", explanation)),
         ("Does it matter how well the base was trained?", _with(known, "base_strength", base_strength)),
@@ -271,6 +274,24 @@ def corrupted(record: Comparison) -> str:
         f"At least {100 * WANTED:g} points above plain training, with an interval that excludes zero: {words}, of "
         f"{len(_architectures(record))}.\n\n{table(_rows(record, pairs))}"
     )
+
+
+def of_more(known: Mapping[str, Comparison]) -> str:
+    """Say what is left with ten times as many corrupted images; nothing where that was not run.
+
+    Args:
+        known: the studies by name.
+    """
+    name, other = "corruptions_more", "inverse-decayed"
+    if name not in known:
+        return ""
+    members = [(method, _PLAIN) for method in _methods(known[name])]
+    pairs = [*members, *((other, rival) for rival in ("plain-decayed", "l2-sp"))]
+    edges = [f"`{cell.method}`" for cell in known[name].cells if cell.edges]
+    chosen = (
+        f" At the edge of the grid, so that a better value may lie outside it: {', '.join(edges)}." if edges else ""
+    )
+    return f"\n\nWith ten times as many images ([{name}]({name}.md)).{chosen}\n\n{table(_rows(known[name], pairs))}"
 
 
 def _both_averaged(averaged: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

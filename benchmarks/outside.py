@@ -13,8 +13,8 @@
   three times. FOLDER of ``--photographs``: the repository github:EliSchwartz/imagenet-sample-images, an image of each
   class of ImageNet: 60 are trained on, 20 validated on and 40 tested on. Both serve step_shares.py.
 
-Beside each folder of 500 images stands one of corrupted copies, ``cifar-500-corrupted``: noise, blur, low contrast and
-brightness, as the analysis knows them, at their greatest strength, to each image one of them in turn.
+Beside the folders of 500 and 5,000 images stand folders of corrupted copies, as ``cifar-500-corrupted``: noise, blur,
+low contrast and brightness, as the analysis knows them, at their greatest strength, to each image one of them in turn.
 
 The studies of adaptation read the folder ``runs/outside``, the default of ``--work``. The CIFAR networks were trained
 on the originals of the training images, so 2,000 of the test images are validated on, which they have not seen, and
@@ -41,6 +41,9 @@ Parts = Mapping[str, tuple[str, int, int | None]]
 """By split: the split of the images that it takes them from, and the first and last of each class, by name."""
 
 COUNTS = (500, 5000, 50_000)
+
+CORRUPTED_COUNTS = (500, 5000)
+"""The folders of images that have one of corrupted copies beside them."""
 
 LITES = ("lite0", "lite1", "lite2")
 """EfficientNets by the end of their name at timm."""
@@ -185,7 +188,8 @@ def main() -> None:
         link_photographs(given.photographs, given.work / "photographs")
     for count in COUNTS:
         link_images(given.cifar, given.work / f"cifar-{count}", held_out(count))
-    write_corrupted(given.work / "cifar-500", given.work / "cifar-500-corrupted")
+    for count in CORRUPTED_COUNTS:
+        write_corrupted(given.work / f"cifar-{count}", given.work / f"cifar-{count}-corrupted")
 
 
 if __name__ == "__main__":

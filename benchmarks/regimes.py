@@ -32,8 +32,10 @@ OUTSIDE = (
     "adaptation_deeper",
     "corruptions",
     "corruptions_family",
+    "corruptions_more",
     "new_classes",
     "new_classes_lite1",
+    "new_classes_lite2",
     "retraining",
     "subspaces",
 )
@@ -45,7 +47,8 @@ _REGIMES = {
     "networks from outside, 5,000 shifted images": ("adaptation_more", "adaptation_deeper"),
     "networks from outside, 50,000 shifted images": ("adaptation_most", "adaptation_most_deeper"),
     "networks from outside, 500 corrupted images": ("corruptions",),
-    "networks from outside, few images of new classes": ("new_classes", "new_classes_lite1"),
+    "networks from outside, 5,000 corrupted images": ("corruptions_more",),
+    "networks from outside, few images of new classes": ("new_classes", "new_classes_lite1", "new_classes_lite2"),
 }
 _FURTHER = {"networks from outside, 500 corrupted images": ("corruptions_family",)}
 """Studies of a regime that ask a question of their own, and count where the goal does."""
@@ -54,7 +57,7 @@ _DECAYED = "l2-sp"
 """What pulls kernels to the pretrained ones as the decay of refocusing does, and trains them plainly."""
 
 _FORMS = {
-    **dict.fromkeys(("mobilenet", "convnext", "signal", "lite0", "lite1"), "depthwise"),
+    **dict.fromkeys(("mobilenet", "convnext", "signal", "lite0", "lite1", "lite2"), "depthwise"),
     "resnext": "grouped",
     **dict.fromkeys(("resnet", "resnet20", "resnet32", "resnet44", "resnet56"), "dense"),
 }

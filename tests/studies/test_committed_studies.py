@@ -20,7 +20,7 @@ SIZES = {
     "scenes": 1000,
     "photographs": 3968,
     **{f"folder:runs/outside/cifar-{size}": size for size in (500, 5000, 50_000)},
-    "folder:runs/outside/cifar-500-corrupted": 500,
+    **{f"folder:runs/outside/cifar-{size}-corrupted": size for size in (500, 5000)},
 }
 WITH_VALIDATION = {"mnist1d": 4000, "digits": 1438, "fashion-mnist": 60_000}  # val_split takes its share of these
 MOST_RUNS = {"ablations", "contenders", "tuned"}
