@@ -180,7 +180,7 @@ def arguments(page, words, last):
         last: the arguments of the command before, which "..." repeats.
     """
     if words[0] == "torchrun":  # one process here; tests/engine/test_torchrun.py starts several
-        words = ["refconv", *words[words.index("-m") + 2 :]]
+        words = words[words.index("refconv") :]
     if "--executor" in words:  # which needs a cluster; tests/studies/test_on_ray.py and test_on_slurm.py have one
         return None
     if words[0] != "refconv":

@@ -4,6 +4,8 @@ import json
 import math
 import shutil
 import signal
+import subprocess
+import sys
 
 import pytest
 import timm
@@ -242,3 +244,31 @@ def test_what_makes_data_workers_starts_before_torch_is_imported(monkeypatch, tm
     flags = [*NET, "--data", data, "--workers", str(workers), "--data-dir", str(tmp_path)]
     assert main(["train", *flags, "-o", str(tmp_path / "run")]) == 0
     assert calls == [*["ahead"] * ahead, "train"]
+
+
+@pytest.mark.slow
+def test_torchrun_restarts_a_run_that_died(tmp_path):
+    """One worker is killed in the middle; torchrun starts the command again, which goes on."""
+    (tmp_path / "dying.py").write_text(
+        "import os, signal\n"
+        "from pathlib import Path\n"
+        "from refconv.engine.stepping import Stepper\n"
+        "from refconv.cli import main\n"
+        "step, mark = Stepper.step, Path('died')\n"
+        "def dying(self, number, parts):\n"
+        "    if number == 5 and not mark.exists():\n"
+        "        mark.touch()\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return step(self, number, parts)\n"
+        "Stepper.step = dying\n"
+        "raise SystemExit(main())\n"
+    )
+    flags = ["train", *TINY, "--checkpoint-interval", "2", "-o"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "1", "--max-restarts", "1"]
+    command = [*launcher, "dying.py", *flags, "run", "--resume", "auto"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "died").exists()
+    assert main([*flags, str(tmp_path / "whole")]) == 0
+    weights = [(tmp_path / name / "model/model.safetensors").read_bytes() for name in ("run", "whole")]
+    assert weights[0] == weights[1]

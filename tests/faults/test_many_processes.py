@@ -181,7 +181,9 @@ def test_all_end_when_one_fails_and_one_line_says_why(how, launched, tmp_path, f
         speak, silent = ([failed], ended) if "killed" not in how and how != "hangs" else (ended, [failed])
         assert not any(one.stdout + one.stderr for one in silent), silent
         lines = [line for one in speak for line in (one.stdout + one.stderr).splitlines()]
-        assert FAILURES[how] in lines[-1]
+        # Of two processes that wait for one that hangs, the second may find that the first has given up and ended.
+        said = {FAILURES[how], FAILURES["killed"]} if how == "hangs" and count > 2 else {FAILURES[how]}
+        assert any(words in lines[-1] for words in said), lines
         assert len(lines) == 1 or how == "exception"
         assert Checkpoint.load(folder / "run/checkpoint.pt").step == 4
         right.append(count)

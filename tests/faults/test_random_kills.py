@@ -3,8 +3,6 @@
 import random
 import shutil
 import signal
-import subprocess
-import sys
 
 import pytest
 
@@ -97,34 +95,3 @@ def test_two_processes_of_which_one_is_killed_at_any_moment_go_on_to_the_same_re
     figures("two processes of which one is killed at a drawn moment go on to the undisturbed run's bytes", number,
             number - len(wrong))  # fmt: skip
     assert not wrong, wrong[:3]
-
-
-# The second of two processes is killed before step 5, the first time that it comes there.
-DIES_ONCE = """
-import os, signal, sys
-from pathlib import Path
-from refconv.cli import main
-from refconv.engine.stepping import Stepper
-died, honest = Path(sys.argv[1]), Stepper.step
-def step(self, number, parts):
-    if number == 5 and os.environ["RANK"] == "1" and not died.exists():
-        died.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return honest(self, number, parts)
-Stepper.step = step
-sys.exit(main(sys.argv[2:]))
-"""
-
-
-def test_torchrun_starts_two_processes_again_after_one_was_killed(tmp_path, figures):
-    whole, run, died, script = (tmp_path / name for name in ("whole", "run", "died", "script.py"))
-    script.write_text(DIES_ONCE)
-    train = [*LONGER, *GRADIENT, "--checkpoint-interval", "2", "--out"]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [*launcher, "--max-restarts=1", "--", script, died, *train, run, "--resume", "auto"]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert died.exists()
-    assert [one.returncode for one in forked_together(2, DIES_ONCE, died, *train, whole)] == [0, 0]
-    same_result(whole, run)
-    figures("torchrun --max-restarts starts processes again after one was killed, to the undisturbed run's bytes", 1, 1)
