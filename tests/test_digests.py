@@ -228,3 +228,12 @@ def test_json_that_cannot_be_read_is_one_kind_of_error(text, tmp_path):
     path.write_bytes(text.encode(errors="surrogatepass"))
     with pytest.raises(ValueError):
         RunRecord.read(path)
+
+
+def test_numbers_of_numpy_and_kinds_of_texts_have_the_digest_of_before():
+    for number in (np.float64(2.5), np.int64(3), np.bool_(True)):
+        plain = number.item()
+        same = digest_of([number]) == digest_of([plain])
+        assert same == isinstance(number, (bool, int, float))  # float64 alone is a number of Python's
+    assert digest_of(["a"]) != digest_of([np.str_("a")])
+    assert len({digest_of([value]) for value in (1, 1.0, True, "1", None)}) == 5
